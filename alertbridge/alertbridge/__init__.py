@@ -1,0 +1,1 @@
+"""The bridge of epochwatch: Alertmanager's webhooks become signed messages, and none is lost."""
