@@ -98,7 +98,7 @@ def _explain(error: ValidationError) -> str:
     if problems[0]["type"] == "json_invalid":
         return f"the body is not JSON: {problems[0]['msg'].removeprefix('Invalid JSON: ')}"
     shown = [
-        f"{'.'.join(map(str, problem['loc'])) or 'body'}: {problem['msg']}"
+        f"{'.'.join(map(str, problem['loc'])) or 'body'}: {problem['msg'].removeprefix('Value error, ')}"
         for problem in problems[:SHOWN_PROBLEMS]
     ]
     if len(problems) > SHOWN_PROBLEMS:

@@ -1,0 +1,218 @@
+"""From a YAML file and the environment to `Settings`, with errors that name file, line and key.
+
+Flow: text → YAML nodes (which know their lines) → values, `${ENV}` and `_file` filled in → checked models.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+from dotenv import dotenv_values
+from pydantic import ValidationError
+
+from alertbridge.configkeys import KeyPath, known_keys, secret_keys
+from alertbridge.errors import ConfigError
+from alertbridge.settings import Settings
+from alertbridge.targets import receivers_from_targets
+
+_VARIABLE = re.compile(r"\$\$\{|\$\{([^}]*)\}")
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+LARGEST_SECRET_BYTES = 65_536
+
+
+def environment(directory: Path, environ: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Takes the directory that may hold a `.env`, gives the environment with that file's lines below it."""
+    from_file = {
+        name: value for name, value in dotenv_values(directory / ".env").items() if value is not None
+    }
+    return {**from_file, **(os.environ if environ is None else environ)}
+
+
+def load(path: Path | None, environ: Mapping[str, str]) -> Settings:
+    """Takes the configuration file's path, or none for the environment's one robot; gives the settings.
+
+    Raises:
+        ConfigError: with one line for each problem, file, line and key first.
+    """
+    if path is None:
+        return _from_environment(environ)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: not UTF-8 at byte {error.start}; save the file as UTF-8") from None
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
+    return parse(text, path, environ)
+
+
+def parse(text: str, path: Path, environ: Mapping[str, str]) -> Settings:
+    """Takes a configuration file's text and path (for messages and relative files), gives the settings.
+
+    Raises:
+        ConfigError: as `load`.
+    """
+    document = _Document(path, environ)
+    values = document.read(text)
+    document.stop_on_problems()
+    try:
+        return Settings.model_validate(values)
+    except ValidationError as error:
+        problems = error.errors(include_url=False, include_input=False)
+        for problem in problems:
+            # A list with a bad item is called empty as well; the item's own problem says it all.
+            depth = len(problem["loc"])
+            if not any(len(p["loc"]) > depth and p["loc"][:depth] == problem["loc"] for p in problems):
+                document.refuse(*_explain(problem))
+    document.stop_on_problems()
+    raise AssertionError("a failed validation has at least one problem")
+
+
+def _from_environment(environ: Mapping[str, str]) -> Settings:
+    webhook = environ.get("DINGTALK_WEBHOOK", "").strip()
+    if not webhook:
+        raise ConfigError(
+            "no configuration: give one with --config FILE, or set DINGTALK_WEBHOOK (and DINGTALK_SECRET) "
+            "in the environment or in .env"
+        )
+    secret = environ.get("DINGTALK_SECRET", "").strip()
+    robot: dict[str, Any] = {"webhook": webhook}
+    if secret:
+        robot["secret"] = secret
+    return Settings.model_validate({"receivers": {"default": {"robots": [{"dingtalk": robot}]}}})
+
+
+@dataclass
+class _Document:
+    """One file being read: remembers the line of each key, and collects problems."""
+
+    path: Path
+    environ: Mapping[str, str]
+    lines: dict[KeyPath, int] = field(default_factory=dict)
+    problems: list[tuple[int, str]] = field(default_factory=list)
+
+    def read(self, text: str) -> Any:
+        loader = yaml.SafeLoader(text)
+        try:
+            node = loader.get_single_node()
+            if node is None:
+                raise ConfigError(f"{self.path}: the file is empty; it needs at least receivers:")
+            values = self._value(loader, node, (), ())
+        except yaml.YAMLError as error:
+            raise ConfigError(f"{self.path}{_yaml_place(error)}") from None
+        finally:
+            loader.dispose()
+        if not isinstance(values, dict):
+            raise ConfigError(f"{self.path}:1: must be a mapping of keys such as receivers:")
+        if "targets" in values:
+            receivers_from_targets(values, self.lines, self.refuse)
+        return values
+
+    def refuse(self, place: KeyPath, message: str) -> None:
+        """Notes a problem at a key."""
+        known = place
+        while known and known not in self.lines:
+            known = known[:-1]
+        name = ".".join(map(str, place))
+        self.problems.append((self.lines.get(known, 1), f"{name}: {message}" if name else message))
+
+    def stop_on_problems(self) -> None:
+        if self.problems:
+            ordered = dict.fromkeys(sorted(self.problems))
+            raise ConfigError("\n".join(f"{self.path}:{line}: {message}" for line, message in ordered))
+
+    def _value(self, loader: yaml.SafeLoader, node: yaml.Node, place: KeyPath, above: tuple[int, ...]) -> Any:
+        self.lines.setdefault(place, node.start_mark.line + 1)
+        if id(node) in above:
+            self.refuse(place, "an alias that contains itself")
+            return None
+        above = (*above, id(node))
+        if isinstance(node, yaml.MappingNode):
+            return self._mapping(loader, node, place, above)
+        if isinstance(node, yaml.SequenceNode):
+            return [
+                self._value(loader, item, (*place, index), above) for index, item in enumerate(node.value)
+            ]
+        value = loader.construct_object(node)
+        return self._filled_in(value, place) if isinstance(value, str) else value
+
+    def _mapping(
+        self, loader: yaml.SafeLoader, node: yaml.MappingNode, place: KeyPath, above: tuple[int, ...]
+    ) -> dict[str, Any]:
+        own_keys = [key.value for key, _ in node.value]
+        loader.flatten_mapping(node)
+        values: dict[str, Any] = {}
+        for key_node, value_node in node.value:
+            key = str(key_node.value)
+            inner = (*place, key)
+            self.lines[inner] = key_node.start_mark.line + 1
+            if own_keys.count(key) > 1:
+                self.refuse(inner, "stands here twice; keep one of them")
+            values[key] = self._value(loader, value_node, inner, above)
+        for key in [f"{name}_file" for name in secret_keys() if f"{name}_file" in values]:
+            self._read_secret_file(values, key, place)
+        return values
+
+    def _read_secret_file(self, values: dict[str, Any], key: str, place: KeyPath) -> None:
+        name = values.pop(key)
+        target = key.removesuffix("_file")
+        here = (*place, key)
+        self.lines.setdefault((*place, target), self.lines[here])
+        if target in values:
+            self.refuse(here, f"{target} is given too; keep one of them")
+            return
+        if not isinstance(name, str) or not name:
+            self.refuse(here, "must be the path of a file")
+            return
+        values[target] = ""
+        file = self.path.parent / Path(name).expanduser()
+        try:
+            with file.open("rb") as stream:
+                content = stream.read(LARGEST_SECRET_BYTES).decode("utf-8").strip()
+        except OSError as error:
+            self.refuse(here, f"{file} cannot be read: {error.strerror}")
+            return
+        except UnicodeDecodeError:
+            self.refuse(here, f"{file} is not UTF-8 text")
+            return
+        if not content:
+            self.refuse(here, f"{file} is empty")
+        values[target] = content
+
+    def _filled_in(self, text: str, place: KeyPath) -> str:
+        def variable(match: re.Match[str]) -> str:
+            name = match.group(1)
+            if name is None:
+                return "${"
+            if not _NAME.fullmatch(name):
+                self.refuse(place, f"${{{name}}} is no environment variable; write $${{ for a literal ${{")
+            elif name not in self.environ:
+                self.refuse(place, f"the environment variable {name} is not set (nor is it in .env)")
+            return self.environ.get(name, "")
+
+        return _VARIABLE.sub(variable, text)
+
+
+def _yaml_place(error: yaml.YAMLError) -> str:
+    if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
+        what = ", ".join(part for part in (error.context, error.problem) if part)
+        return f":{error.problem_mark.line + 1}: not YAML: {what}"
+    return f": not YAML: {' '.join(str(error).split())}"
+
+
+def _explain(problem: Any) -> tuple[KeyPath, str]:
+    place: KeyPath = problem["loc"]
+    if problem["type"] == "extra_forbidden":
+        known = known_keys(place[:-1])
+        near = difflib.get_close_matches(str(place[-1]), known, n=1, cutoff=0.5)
+        hint = f"did you mean {near[0]!r}?" if near else f"known here: {', '.join(sorted(known))}"
+        return place, f"unknown key; {hint}"
+    if problem["type"] == "missing":
+        return place, "is missing"
+    return place, str(problem["msg"]).removeprefix("Value error, ")
