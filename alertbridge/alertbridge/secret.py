@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import hmac
 import re
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from pydantic import GetCoreSchemaHandler
-from pydantic_core import CoreSchema, core_schema
+if TYPE_CHECKING:
+    from pydantic import GetCoreSchemaHandler
+    from pydantic_core import CoreSchema
 
 MASK = "***"
 
@@ -61,6 +62,9 @@ class Secret:
 
     @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        # Imported here: a training image that only sends messages has no pydantic.
+        from pydantic_core import core_schema
+
         return core_schema.no_info_plain_validator_function(
             _validated,
             serialization=core_schema.plain_serializer_function_ser_schema(str),
