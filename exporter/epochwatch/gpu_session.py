@@ -1,0 +1,99 @@
+"""One life of NVML: initialised, this rank's devices found, their Xids watched; read until it breaks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+from .collector import Reading
+from .gpu_devices import Gpu, read_boards
+from .gpu_events import XidLedger, XidWatch
+from .gpu_readings import info, read
+from .gpu_visibility import choose
+from .nvml import GpuError, GpuLostError, Nvml, NvmlError
+from .ranks import Place
+
+XID_CLOSE_SECONDS = 2.0
+
+OnError = Callable[[str, Exception], None]
+
+
+class Session:
+    """The devices of one NVML initialisation."""
+
+    def __init__(
+        self, nvml: Nvml, driver: str, gpus: Sequence[Gpu], xids: XidWatch, *, on_error: OnError
+    ) -> None:
+        self._nvml = nvml
+        self._driver = driver
+        self._gpus = tuple(gpus)
+        self._xids = xids
+        self._on_error = on_error
+        self._lost: set[str] = set()
+        self._failing: dict[str, frozenset[str]] = {}
+
+    def read(self) -> list[Reading]:
+        """Gives the readings of every device; of a lost one, who it is and nothing more.
+
+        Raises:
+            DriverError: NVML as a whole does not work any more.
+        """
+        readings: list[Reading] = []
+        for gpu in self._gpus:
+            readings.append(info(gpu, self._driver))
+            try:
+                of_gpu, failures = read(self._nvml, gpu)
+            except GpuLostError as error:
+                self._say_lost(gpu, error)
+                continue
+            self._lost.discard(gpu.label)
+            self._say_failing(gpu, failures)
+            readings += of_gpu
+        return readings
+
+    def close(self) -> None:
+        # Shutting down under a wait for events would free what the wait uses: rather leave it open.
+        if self._xids.close(XID_CLOSE_SECONDS):
+            self._nvml.close()
+
+    def _say_lost(self, gpu: Gpu, error: GpuLostError) -> None:
+        if gpu.label not in self._lost:
+            self._lost.add(gpu.label)
+            self._on_error("nvml_gpu_lost", about(gpu, error))
+
+    def _say_failing(self, gpu: Gpu, failures: Sequence[NvmlError]) -> None:
+        known = self._failing.get(gpu.label, frozenset())
+        for failure in failures:
+            if str(failure) not in known:
+                self._on_error("nvml_reading", about(gpu, failure))
+        self._failing[gpu.label] = frozenset(map(str, failures))
+
+
+def open_session(
+    environ: Mapping[str, str],
+    place: Place,
+    ledger: XidLedger,
+    *,
+    on_error: OnError,
+    now: Callable[[], float],
+) -> Session:
+    """Initialises NVML, finds this rank's devices and starts to watch their Xids.
+
+    Raises:
+        NvmlError: The driver does not work.
+        OrderUnknownError: Which devices are this rank's cannot be told yet.
+    """
+    nvml = Nvml()
+    try:
+        driver = str(nvml.call("nvmlSystemGetDriverVersion"))
+        gpus = choose(read_boards(nvml), environ, place, driver)
+        xids = XidWatch(nvml, gpus, ledger, on_error=on_error, now=now)
+        xids.start()
+    except BaseException:
+        nvml.close()
+        raise
+    return Session(nvml, driver, gpus, xids, on_error=on_error)
+
+
+def about(gpu: Gpu, error: NvmlError) -> GpuError:
+    """Takes what a call said and gives the error that says of which device."""
+    return GpuError(f"GPU {gpu.label} ({gpu.name}, {gpu.uuid}): {error}")
