@@ -1,0 +1,20 @@
+"""The errors a user of the training side can meet, all of them at `start` and none after it.
+
+EpochwatchError
+├── SettingsError   an argument or an environment variable is wrong
+└── ServeError      the address given cannot be served on
+"""
+
+from __future__ import annotations
+
+
+class EpochwatchError(Exception):
+    """Whatever epochwatch refuses, with what happened, where, and what to do."""
+
+
+class SettingsError(EpochwatchError, ValueError):
+    """An argument of `start` or its environment variable is wrong."""
+
+
+class ServeError(EpochwatchError, OSError):
+    """The endpoint cannot be served as asked."""
