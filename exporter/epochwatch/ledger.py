@@ -1,0 +1,269 @@
+"""What has happened so far, folded from the facts the loop recorded, oldest first.
+
+Nothing here is called on the hot path. Whoever holds the recorder's lock may fold facts in or read.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from operator import sub
+
+from .catalogue import EWMA_ALPHA, NONFINITE_KINDS
+from .trends import Best, Durations, Ewma, Pace, Spikes
+from .troubles import Troubles
+
+REPORT_EWMA_ALPHA = 0.3
+METRIC_NAMES_LIMIT = 50
+PHASES_LIMIT = 20
+NAME_LIMIT = 200
+TRAIN = "train"
+
+# When, loss, learning rates, gradient norm, samples, tokens, further metrics.
+StepFact = tuple[
+    float,
+    float | None,
+    float | dict[str, float] | None,
+    float | None,
+    int | None,
+    int | None,
+    dict[str, float] | None,
+]
+
+
+@dataclass(frozen=True)
+class Report:
+    """Values of a phase, given at once."""
+
+    at: float
+    phase: str
+    values: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class EpochStart:
+    """An epoch begins after `completed` others."""
+
+    at: float
+    completed: int
+
+
+@dataclass(frozen=True)
+class EpochEnd:
+    """An epoch is complete."""
+
+    at: float
+
+
+@dataclass(frozen=True)
+class Pause:
+    """The loop did something else than training until `at`: that is not the next step's duration."""
+
+    at: float
+
+
+Fact = StepFact | Report | EpochStart | EpochEnd | Pause
+
+
+@dataclass
+class Mean:
+    """A mean of losses between two readings; a NaN or an infinity among them is the mean."""
+
+    total: float = 0.0
+    count: int = 0
+
+    def add(self, losses: Sequence[float]) -> None:
+        self.total += sum(losses)
+        self.count += len(losses)
+
+    def take(self) -> float | None:
+        """Gives the mean and starts afresh; None if nothing was added."""
+        mean = self.total / self.count if self.count else None
+        self.total, self.count = 0.0, 0
+        return mean
+
+
+@dataclass
+class Phase:
+    """What is known of one phase (train, validation, ...); None for what was never given."""
+
+    ewma: Ewma
+    loss_best: Best
+    accuracy_best: Best
+    loss: float | None = None
+    accuracy: float | None = None
+    metrics: dict[str, float] = field(default_factory=dict)
+
+
+def new_phase(name: str, min_delta: float) -> Phase:
+    """Gives a phase of which nothing is known."""
+    alpha = EWMA_ALPHA if name == TRAIN else REPORT_EWMA_ALPHA
+    return Phase(Ewma(alpha), Best("min", min_delta), Best("max", min_delta=0.0))
+
+
+class Ledger:
+    """The totals and trends of one run."""
+
+    def __init__(self, troubles: Troubles, min_delta: float = 1e-4) -> None:
+        self._troubles = troubles
+        self.min_delta = min_delta
+        self.steps = 0
+        self.samples = 0
+        self.tokens = 0
+        self.epochs = 0
+        self.resumed_steps = 0
+        self.last_step_at: float | None = None
+        self.learning_rates: dict[str, float] = {}
+        self.gradient_norm: float | None = None
+        self.loss_scale: float | None = None
+        self.nonfinite = dict.fromkeys(NONFINITE_KINDS, 0)
+        self.durations = Durations()
+        self.pace = Pace()
+        self.spikes = Spikes()
+        self.phases: dict[str, Phase] = {}
+        self.metric_names: set[str] = set()
+        self._since_reading = Mean()
+        self._since_epoch = Mean()
+        self._in_epoch = False
+
+    def fold(self, facts: Iterable[Fact]) -> None:
+        """Takes facts, oldest first; their values have all landed."""
+        steps: list[StepFact] = []
+        for fact in facts:
+            if fact.__class__ is tuple:
+                steps.append(fact)
+                continue
+            self._fold_steps(steps)
+            steps = []
+            if isinstance(fact, Report):
+                self._fold_report(fact)
+            elif isinstance(fact, EpochStart):
+                self.epochs, self._in_epoch = fact.completed, True
+                self.last_step_at = fact.at
+            elif isinstance(fact, EpochEnd):
+                self._end_epoch(fact)
+            elif isinstance(fact, Pause):
+                self.last_step_at = fact.at
+        self._fold_steps(steps)
+
+    @property
+    def current_epoch(self) -> int:
+        """Gives the epoch, counted from 1, to which what is reported now belongs."""
+        return max(1, self.epochs + self._in_epoch)
+
+    def take_train_loss(self) -> None:
+        """Closes the window of step losses: their mean becomes the train phase's loss."""
+        mean = self._since_reading.take()
+        if mean is not None:
+            self.phase(TRAIN).loss = mean
+
+    def phase(self, name: str) -> Phase:
+        """Gives the phase of that name, new if it was not there."""
+        known = self.phases.get(name)
+        if known is None:
+            known = self.phases[name] = new_phase(name, self.min_delta)
+        return known
+
+    def _fold_steps(self, steps: Sequence[StepFact]) -> None:
+        if not steps:
+            return
+        times, losses, rates, norms, samples, tokens, metrics = zip(*steps, strict=True)
+        self.steps += len(times)
+        self._in_epoch = True
+        before = times if self.last_step_at is None else (self.last_step_at, *times)
+        seconds = list(map(sub, before[1:], before))
+        self.durations.update(seconds)
+        self.pace.recent_seconds.extend(seconds)
+        self.last_step_at = times[-1]
+        self._fold_rates(rates)
+        self._fold_losses([loss for loss in losses if loss is not None])
+        self._fold_norms([norm for norm in norms if norm is not None])
+        self.samples += sum(filter(None, samples))
+        self.tokens += sum(filter(None, tokens))
+        for values in filter(None, metrics):
+            self._fold_values(TRAIN, values)
+
+    def _fold_rates(self, rates: Sequence[float | dict[str, float] | None]) -> None:
+        latest = next((rate for rate in reversed(rates) if rate is not None), None)
+        if latest is None:
+            return
+        groups = latest if isinstance(latest, dict) else {"0": latest}
+        if any(rate > self.learning_rates.get(name, rate) for name, rate in groups.items()):
+            self.spikes.mute()
+        self.learning_rates = groups
+
+    def _fold_losses(self, losses: list[float]) -> None:
+        if not losses:
+            return
+        self._since_reading.add(losses)
+        self._since_epoch.add(losses)
+        if not math.isfinite(sum(losses)):
+            finite = [loss for loss in losses if math.isfinite(loss)]
+            self.nonfinite["loss"] += len(losses) - len(finite)
+            losses = finite
+        self.phase(TRAIN).ewma.update(losses)
+        self.spikes.update(losses)
+
+    def _fold_norms(self, norms: list[float]) -> None:
+        if norms:
+            self.gradient_norm = norms[-1]
+            if not math.isfinite(sum(norms)):
+                self.nonfinite["gradient"] += sum(not math.isfinite(norm) for norm in norms)
+
+    def _fold_report(self, report: Report) -> None:
+        if report.phase != TRAIN:
+            self.last_step_at = report.at
+        if report.phase not in self.phases and len(self.phases) >= PHASES_LIMIT:
+            self._troubles.report("phases", f"only the first {PHASES_LIMIT} phases are kept")
+            return
+        phase = self.phase(report.phase)
+        values = dict(report.values)
+        loss = values.pop("loss", None)
+        if loss is not None:
+            phase.loss = loss
+            if report.phase == TRAIN:
+                self._since_reading.take()
+            if math.isfinite(loss):
+                phase.ewma.update([loss])
+            else:
+                self.nonfinite["loss"] += 1
+            phase.loss_best.update(loss, self.current_epoch)
+        self._fold_values(report.phase, values)
+
+    def _fold_values(self, phase_name: str, values: Mapping[str, float]) -> None:
+        for name, value in values.items():
+            if not math.isfinite(value):
+                self.nonfinite["metric"] += 1
+            if name == "accuracy":
+                self._fold_accuracy(phase_name, value)
+            elif name == "loss_scale":
+                self.loss_scale = value
+            elif name in self.metric_names or self._admit(name):
+                self.phase(phase_name).metrics[name] = value
+
+    def _fold_accuracy(self, phase_name: str, ratio: float) -> None:
+        if ratio < 0 or ratio > 1:
+            self._troubles.report(
+                "accuracy", f"must be a ratio from 0 to 1, got {ratio:g}; is it in percent?"
+            )
+            return
+        phase = self.phase(phase_name)
+        phase.accuracy = ratio
+        phase.accuracy_best.update(ratio, self.current_epoch)
+
+    def _admit(self, name: str) -> bool:
+        if len(self.metric_names) >= METRIC_NAMES_LIMIT:
+            self._troubles.report(
+                "metric_names", f"only the first {METRIC_NAMES_LIMIT} names of own metrics are kept"
+            )
+            return False
+        self.metric_names.add(name)
+        return True
+
+    def _end_epoch(self, end: EpochEnd) -> None:
+        self.epochs, self._in_epoch = self.epochs + 1, False
+        mean = self._since_epoch.take()
+        if mean is not None:
+            self.phase(TRAIN).loss_best.update(mean, self.epochs)
+        self.last_step_at = end.at

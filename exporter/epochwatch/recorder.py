@@ -1,0 +1,204 @@
+"""The hot path: the loop's facts are put into a plain list and folded into the ledger in batches.
+
+`step` costs the training thread one tuple and one append; every 64th call looks whether a batch is due. The
+server's thread folds what is there before it reads. The training thread never waits for that: it only tries
+the lock.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from statistics import median
+from typing import Any
+
+from .landing import Landing
+from .ledger import Fact, Ledger, Report, StepFact
+from .troubles import Troubles
+from .values import Reader
+
+BATCH = 256
+STUCK_LIMIT = 8 * BATCH
+READING_TIMEOUT_SECONDS = 1.0
+
+
+class Recorder:
+    """Records facts for `ledger`; one per run, written by the training thread."""
+
+    def __init__(
+        self, ledger: Ledger, reader: Reader, troubles: Troubles, clock: Callable[[], float]
+    ) -> None:
+        self._ledger = ledger
+        self._reader = reader
+        self._read = reader.read
+        self._troubles = troubles
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._pending: list[Any] = []
+        self._closed = False
+        self._step_seconds: list[float] = []
+        self.update_seconds = 0.0
+
+    def step(
+        self,
+        loss: Any = None,
+        lr: Any = None,
+        grad_norm: Any = None,
+        samples: Any = None,
+        tokens: Any = None,
+        **metrics: Any,
+    ) -> None:
+        """Takes one optimizer step.
+
+        Args:
+            loss: The batch's loss; a number or a tensor of one element.
+            lr: The learning rate; one, a list with one per group, or a mapping from group to rate.
+            grad_norm: The global L2 norm of the gradient before clipping.
+            samples: How many samples the batch had.
+            tokens: How many tokens the batch had.
+            **metrics: Further values by name; `accuracy` (0 to 1) and `loss_scale` have own families.
+        """
+        try:
+            now = self._clock()
+            if type(loss) is not float and loss is not None:
+                loss = self._read(loss, "loss")
+            if type(lr) is not float and lr is not None:
+                lr = self._reader.read_groups(lr)
+            if type(grad_norm) is not float and grad_norm is not None:
+                grad_norm = self._read(grad_norm, "grad_norm")
+            if samples is not None and (type(samples) is not int or samples < 0):
+                samples = self._reader.read_count(samples, "samples")
+            if tokens is not None and (type(tokens) is not int or tokens < 0):
+                tokens = self._reader.read_count(tokens, "tokens")
+            pending = self._pending
+            pending.append(
+                (now, loss, lr, grad_norm, samples, tokens, self._values(metrics) if metrics else None)
+            )
+            if not len(pending) & 63:
+                self._every_64th(now)
+        except Exception as error:
+            self._troubles.report_exception("step", error)
+
+    def report(self, phase: str, metrics: Mapping[str, Any]) -> None:
+        """Takes the values of a phase."""
+        self.add(Report(self._clock(), phase, self._values(metrics)))
+
+    def add(self, fact: Fact) -> None:
+        """Takes any other fact than a step."""
+        if not self._closed:
+            self._reader.poll()
+            self._pending.append(fact)
+
+    @property
+    def last_fact_at(self) -> float:
+        """Gives the clock time of the newest step; minus infinity before the first."""
+        try:
+            newest = self._pending[-1]
+        except IndexError:
+            return self._ledger.last_step_at or float("-inf")
+        at: float = newest[0] if newest.__class__ is tuple else newest.at
+        return at
+
+    @contextmanager
+    def reading(self) -> Iterator[Ledger]:
+        """Gives the ledger, up to date as far as values have landed, and keeps it still meanwhile.
+
+        Raises:
+            TimeoutError: If the training thread holds it for more than a second.
+        """
+        if not self._lock.acquire(timeout=READING_TIMEOUT_SECONDS):
+            raise TimeoutError(f"the training thread held the ledger for {READING_TIMEOUT_SECONDS} s")
+        try:
+            self._fold()
+            yield self._ledger
+        finally:
+            self._lock.release()
+
+    def close(self) -> None:
+        """Takes nothing any more; what comes is counted and dropped."""
+        self._closed = True
+
+    def forget_inherited(self) -> None:
+        """Makes the copy in a forked child inert; the lock may have been held at the fork."""
+        self._closed = True
+        self._lock = threading.Lock()
+        self._pending = []
+
+    def _values(self, metrics: Mapping[str, Any]) -> dict[str, Any]:
+        values = {name: self._read(value, name) for name, value in metrics.items() if value is not None}
+        return {name: value for name, value in values.items() if value is not None}
+
+    def _every_64th(self, started: float) -> None:
+        self._reader.poll()
+        # The median, because one call in a while waits for another thread and says nothing about the rest.
+        self._step_seconds = [*self._step_seconds[-8:], self._clock() - started]
+        self.update_seconds += 64 * median(self._step_seconds)
+        if self._closed:
+            self._pending.clear()
+            self._troubles.report(
+                "step", "ignored: the run has ended, or this handle is a copy in another process"
+            )
+        elif len(self._pending) >= BATCH and self._lock.acquire(blocking=False):
+            try:
+                folding = self._clock()
+                self._fold()
+                self.update_seconds += self._clock() - folding
+            finally:
+                self._lock.release()
+
+    def _fold(self) -> None:
+        pending = self._pending
+        facts = pending[:]
+        if self._reader.uses_devices:
+            facts = landed_part(facts, give_up=len(facts) >= STUCK_LIMIT)
+        # The facts go before they are folded: a fact that cannot be must not come again and again.
+        del pending[: len(facts)]
+        self._ledger.fold(facts)
+
+
+def fact_values(fact: Any) -> Iterator[Any]:
+    """Gives every value a fact holds that may be a landing."""
+    if fact.__class__ is tuple:
+        yield fact[1]
+        yield fact[3]
+        yield from (fact[6] or {}).values()
+    elif isinstance(fact, Report):
+        yield from fact.values.values()
+
+
+def landed_part(facts: list[Any], give_up: bool) -> list[Any]:
+    """Takes facts in order and gives those before the first value still on its way, values put in.
+
+    With `give_up` all of them are given, values still on their way left out.
+    """
+    ready: list[Any] = []
+    for fact in facts:
+        if not give_up and not all(value.landed for value in fact_values(fact) if value.__class__ is Landing):
+            break
+        ready.append(with_values(fact))
+    return ready
+
+
+def with_values(fact: Any) -> Any:
+    """Takes a fact and gives it with the landings replaced by their values."""
+    if fact.__class__ is tuple:
+        at, loss, lr, norm, samples, tokens, metrics = fact
+        step: StepFact = (at, settle(loss), lr, settle(norm), samples, tokens, settle_all(metrics))
+        return step
+    if isinstance(fact, Report):
+        return Report(fact.at, fact.phase, settle_all(fact.values) or {})
+    return fact
+
+
+def settle(value: Any) -> Any:
+    """Gives a landing's value, and anything else as it is."""
+    return value.value if value.__class__ is Landing else value
+
+
+def settle_all(values: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """Settles every value and leaves out those that were lost."""
+    if not values:
+        return None
+    settled = {name: settle(value) for name, value in values.items()}
+    return {name: value for name, value in settled.items() if value is not None}

@@ -1,0 +1,149 @@
+"""What the values say over time, as plain arithmetic without I/O or clocks.
+
+Each takes values in batches, because the recorder hands over many steps at once.
+"""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_left
+from collections import deque
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from statistics import median
+
+from .catalogue import STEP_BUCKETS_SECONDS
+
+SPIKE_Z = 6.0
+SPIKE_RELATIVE = 0.2
+SPIKE_ALPHA = 0.02
+SPIKE_MUTED_STEPS = 100
+MINIMUM_STALL_SECONDS = 300.0
+UNLEARNED_STALL_SECONDS = 1800.0
+STALL_FACTOR = 20.0
+
+
+def is_better(candidate: float, best: float, mode: str = "min", min_delta: float = 1e-4) -> bool:
+    """Tells whether `candidate` beats `best`, as torch's ReduceLROnPlateau does with threshold_mode="rel".
+
+    Where `best` is 0 or below, `min_delta` is an absolute distance: the relative rule would there call a
+    value better that equals the best or is a little worse. A NaN or infinite candidate never wins.
+    """
+    if not math.isfinite(candidate):
+        return False
+    margin = min_delta * best if best > 0 else min_delta
+    return candidate < best - margin if mode == "min" else candidate > best + margin
+
+
+@dataclass
+class Best:
+    """The best value so far and its epoch, counted from 1; both None before the first finite value."""
+
+    mode: str = "min"
+    min_delta: float = 1e-4
+    value: float | None = None
+    epoch: int | None = None
+
+    def update(self, value: float, epoch: int) -> bool:
+        """Takes the value of an epoch and tells whether it is the new best."""
+        if self.value is None:
+            better = math.isfinite(value)
+        else:
+            better = is_better(value, self.value, self.mode, self.min_delta)
+        if better:
+            self.value, self.epoch = value, epoch
+        return better
+
+
+@dataclass
+class Ewma:
+    """Exponential moving average, corrected as Adam's (Kingma and Ba 2015, section 3): mean / weight."""
+
+    alpha: float
+    mean: float = 0.0
+    weight: float = 0.0
+
+    def update(self, values: Iterable[float]) -> None:
+        """Takes finite values, oldest first."""
+        alpha, mean, weight = self.alpha, self.mean, self.weight
+        for value in values:
+            mean += alpha * (value - mean)
+            weight += alpha * (1.0 - weight)
+        self.mean, self.weight = mean, weight
+
+    @property
+    def value(self) -> float | None:
+        """Gives the corrected average; None before the first value."""
+        return self.mean / self.weight if self.weight else None
+
+
+@dataclass
+class Spikes:
+    """Counts losses that stand out: z of at least 6 against a moving mean and variance, and 20 % above.
+
+    Muted for 100 steps after the start and after a resume, and while the learning rate rises (warm-up,
+    warm restarts) and 100 steps beyond. A spike enters mean and variance clipped at its threshold, so that
+    one spike does not hide the next and a lasting change of level is still learned.
+    """
+
+    count: int = 0
+    mean: float = 0.0
+    variance: float = 0.0
+    seen: int = 0
+    muted: int = SPIKE_MUTED_STEPS
+
+    def mute(self) -> None:
+        """Keeps the next 100 steps from counting."""
+        self.muted = SPIKE_MUTED_STEPS
+
+    def update(self, losses: Iterable[float]) -> None:
+        """Takes finite losses, oldest first."""
+        mean, variance, seen, muted = self.mean, self.variance, self.seen, self.muted
+        squared_z = SPIKE_Z * SPIKE_Z
+        for loss in losses:
+            # The plain mean serves while it is the shorter memory of the two.
+            alpha = SPIKE_ALPHA if seen >= 50 else 1.0 / (seen + 1)
+            seen += 1
+            distance = loss - mean
+            if muted:
+                muted -= 1
+            elif distance >= SPIKE_RELATIVE * abs(mean) and distance * distance >= squared_z * variance > 0.0:
+                self.count += 1
+                distance = max(SPIKE_Z * math.sqrt(variance), SPIKE_RELATIVE * abs(mean))
+            mean += alpha * distance
+            variance = (1.0 - alpha) * (variance + alpha * distance * distance)
+        self.mean, self.variance, self.seen, self.muted = mean, variance, seen, muted
+
+
+@dataclass
+class Durations:
+    """A histogram of durations in seconds, over the catalogue's step buckets."""
+
+    counts: list[int] = field(default_factory=lambda: [0] * (len(STEP_BUCKETS_SECONDS) + 1))
+    sum: float = 0.0
+
+    def update(self, seconds: Sequence[float]) -> None:
+        """Takes durations in seconds."""
+        if not seconds:
+            return
+        counts, bounds, find = self.counts, STEP_BUCKETS_SECONDS, bisect_left
+        lowest, highest = find(bounds, min(seconds)), find(bounds, max(seconds))
+        if lowest == highest:  # a steady loop, as a rule: one look-up for the whole batch
+            counts[lowest] += len(seconds)
+        else:
+            for duration in seconds:
+                counts[find(bounds, duration)] += 1
+        self.sum += sum(seconds)
+
+
+@dataclass
+class Pace:
+    """The recent intervals between signs of life of one phase, from which its stall timeout is learned."""
+
+    recent_seconds: deque[float] = field(default_factory=lambda: deque(maxlen=128))
+
+    def stall_timeout_seconds(self) -> float:
+        """Gives the larger of 300 s and 20 times the median interval; 1800 s before the first interval."""
+        if not self.recent_seconds:
+            return UNLEARNED_STALL_SECONDS
+        return max(MINIMUM_STALL_SECONDS, STALL_FACTOR * median(self.recent_seconds))
