@@ -1,0 +1,13 @@
+"""The `epochwatch` command."""
+
+from __future__ import annotations
+
+import click
+
+from . import __version__
+
+
+@click.group()
+@click.version_option(__version__, prog_name="epochwatch")
+def main() -> None:
+    """Watches trainings; put `with epochwatch.start("name") as run:` around the loop."""

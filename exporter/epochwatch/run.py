@@ -1,0 +1,247 @@
+"""`start` and the handle it gives: the public face of the training side.
+
+Whatever goes wrong after `start` is counted and logged; nothing of it reaches the loop.
+"""
+
+from __future__ import annotations
+
+import os
+import weakref
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import count
+from pathlib import Path
+from types import TracebackType
+from typing import Any, TypeVar
+
+from prometheus_client import CollectorRegistry
+
+from . import resume
+from .books import Books
+from .catalogue import END_STATES, PARTS, SKIP_REASONS
+from .ledger import NAME_LIMIT, TRAIN, EpochEnd, EpochStart
+from .loops import Batches, During, Part
+from .session import Session
+from .settings import Settings
+from .troubles import LOGGER
+
+Batch = TypeVar("Batch")
+PHASE_STATES = ("evaluating", "checkpointing")
+
+
+def start(
+    run: str | None = None,
+    *,
+    epochs: int | None = None,
+    steps: int | None = None,
+    monitor: str | None = None,
+    mode: str | None = None,
+    patience: int | None = None,
+    min_delta: float | None = None,
+    port: int | None = None,
+    addr: str | None = None,
+    targets_dir: str | Path | None = None,
+    alertmanager_url: str | None = None,
+    notify: str | None = None,
+    labels: Mapping[str, str] | None = None,
+    gpu: bool | None = None,
+    registry: CollectorRegistry | None = None,
+) -> Run:
+    """Takes the name of a run and what is to be known of it, and gives its handle; /metrics is up on return.
+
+    Every argument but `registry` may also come as EPOCHWATCH_<NAME>; arguments win.
+
+    Args:
+        run: The run's stable name, the `run` label of all its series.
+        epochs: How many epochs are planned.
+        steps: How many optimizer steps are planned.
+        monitor: The value that says how good the model is, as phase/metric. Default "validation/loss".
+        mode: "min" if less of it is better, else "max". Default "min".
+        patience: Epochs without a better loss that make a plateau. Default 10.
+        min_delta: How much better is better, relative, absolute for values of 0 or below. Default 1e-4.
+        port: Port of /metrics; the rank on the node is added, a taken port moves to a free one. Default 9400.
+        addr: Address to serve on. Default "0.0.0.0".
+        targets_dir: Directory of file_sd files that Prometheus watches.
+        alertmanager_url: Alertmanager to which lifecycle events are posted.
+        notify: "dingtalk" to send lifecycle events straight to the robot of DINGTALK_WEBHOOK.
+        labels: Further labels of all series of the run.
+        gpu: Whether to read the GPUs through NVML. Default True.
+        registry: A registry of your own, whose metrics are then served too.
+
+    Raises:
+        SettingsError: If an argument or its variable is wrong.
+        ServeError: If `addr` is not an address of this machine.
+    """
+    arguments = dict(locals())
+    arguments.pop("registry")
+    settings = Settings.read(arguments, os.environ)
+    session = Session(settings, os.environ, registry)
+    session.start()
+    return Run(session.books, session)
+
+
+def inert(name: str) -> Run:
+    """Gives a handle that takes everything and does nothing: what a pickled one becomes."""
+    books = Books(Settings(run=name))
+    books.recorder.close()
+    return Run(books, None)
+
+
+class Run:
+    """The handle of one run; a context manager that knows how the run ended when it is left.
+
+    Pickled, copied or inherited by a forked process it is inert: it takes everything and does nothing.
+    """
+
+    def __init__(self, books: Books, session: Session | None) -> None:
+        self.name = books.settings.run
+        self._books = books
+        self._session = session
+        self._epoch_open = False
+        self.step: Callable[..., None] = self._first_step
+        if session is not None:
+            # A handle nobody holds can never be finished; its port and its thread are given back.
+            dropped = weakref.finalize(self, session.end, "interrupted", hold=False)
+            dropped.atexit = False
+
+    def __enter__(self) -> Run:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
+    ) -> None:
+        state = "finished" if error is None else end_state(error)
+        if error is not None and state == "failed":
+            self._books.progress.exceptions[exception_kind(error)] += 1
+        self.finish(state)
+
+    def __reduce__(self) -> tuple[Callable[[str], Run], tuple[str]]:
+        return inert, (self.name,)
+
+    @property
+    def url(self) -> str:
+        """The address of the endpoint, without a path; empty if this handle serves none."""
+        return self._session.url if self._session is not None else ""
+
+    @property
+    def should_stop(self) -> bool:
+        """Whether someone asked the loop to stop."""
+        return False
+
+    def log(self, phase: str, loss: Any = None, accuracy: Any = None, **metrics: Any) -> None:
+        """Takes values of a phase ("validation", ...): its loss, its accuracy (0 to 1), any others."""
+        try:
+            if not isinstance(phase, str) or not phase or len(phase) > NAME_LIMIT or not phase.isprintable():
+                self._books.troubles.report("phase", "must be a short printable text; the values are dropped")
+                return
+            self._books.timeline.sign()
+            self._books.recorder.report(phase, {"loss": loss, "accuracy": accuracy, **metrics})
+        except Exception as error:
+            self._books.troubles.report_exception("log", error)
+
+    def epochs(self, total: int | None = None, start: int | None = None) -> Iterator[int]:
+        """Gives the epochs to make, counted from 0, and closes each when the loop asks for the next.
+
+        Args:
+            total: How many there are altogether; what `start` was told if left out, endless if nobody said.
+            start: The first one, after a resume; what `load_state_dict` found if left out.
+        """
+        books = self._books
+        total = total or books.progress.planned_epochs
+        books.progress.planned_epochs = total
+        first = books.ledger.epochs if start is None else start
+        for epoch in count(first) if total is None else range(first, total):
+            if books.timeline.position != ("training", "train"):
+                books.timeline.enter("training")
+            books.recorder.add(EpochStart(books.clock(), epoch))
+            self._epoch_open = True
+            yield epoch
+            if self._epoch_open:
+                self.epoch_end()
+        if books.progress.ended_at is None:
+            books.timeline.enter("training", "idle")
+
+    def epoch_end(self) -> None:
+        """Takes that an epoch is complete; `epochs` does it by itself."""
+        self._epoch_open = False
+        self._books.recorder.add(EpochEnd(self._books.clock()))
+
+    def batches(self, loader: Iterable[Batch], phase: str = TRAIN) -> Batches[Batch]:
+        """Gives the batches of a loader and times the wait for them; any phase but "train" is evaluation."""
+        books = self._books
+        return Batches(loader, phase, books)
+
+    def phase(self, state: str) -> During:
+        """Gives a context in which the loop is "evaluating" or "checkpointing"."""
+        if state not in PHASE_STATES:
+            self._books.troubles.report("phase", 'run.phase knows "evaluating" and "checkpointing"')
+            state = "evaluating"
+        return During(state, self._books)
+
+    def part(self, name: str) -> Part:
+        """Gives a context whose time counts as a part of the step: "forward", "backward", ..."""
+        if name not in PARTS:
+            self._books.troubles.report("part", f"run.part knows {', '.join(PARTS)}")
+            name = "other"
+        return Part(name, self._books)
+
+    def skipped_step(self, reason: str = "user") -> None:
+        """Takes that an optimizer step was left out: "amp_overflow", "nonfinite" or "user"."""
+        if reason not in SKIP_REASONS:
+            self._books.troubles.report("skipped_step", f"run.skipped_step knows {', '.join(SKIP_REASONS)}")
+            reason = "user"
+        self._books.progress.skipped_steps[reason] += 1
+
+    def event(self, title: str, text: str = "", severity: str = "info") -> None:
+        """Takes something worth telling and puts it into the log."""
+        LOGGER.info("run %s: %s: %s (%s)", self.name, title, text, severity)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Gives what a resumed run must know: epochs, steps, best values and averages; plain data."""
+        try:
+            self._books.settle()
+            with self._books.recorder.reading() as ledger:
+                return resume.save(ledger)
+        except Exception as error:
+            self._books.troubles.report_exception("state_dict", error)
+            return {}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Takes what `state_dict` gave; what cannot be read leaves the run as it is."""
+        try:
+            with self._books.recorder.reading() as ledger:
+                resume.load(ledger, state)
+        except Exception as error:
+            self._books.troubles.report_exception("load_state_dict", error)
+
+    def finish(self, state: str = "finished") -> None:
+        """Ends the run: "finished", "failed" or "interrupted", shown until Prometheus has seen it."""
+        if state not in END_STATES:
+            self._books.troubles.report("finish", f"run.finish knows {', '.join(END_STATES)}")
+            state = "finished"
+        if self._session is not None:
+            self._session.end("interrupted" if self._session.end_watch.terminated else state)
+
+    def _first_step(self, *args: Any, **values: Any) -> None:
+        """Takes the first optimizer step; every further one goes straight to the recorder."""
+        books = self._books
+        if books.timeline.state == "starting":
+            books.timeline.enter("training")
+        self.step = books.recorder.step
+        self.step(*args, **values)
+
+
+def end_state(error: BaseException) -> str:
+    """Takes the exception that left a `with` block and gives the state the run ended in."""
+    if isinstance(error, KeyboardInterrupt | GeneratorExit):
+        return "interrupted"
+    if isinstance(error, SystemExit) and error.code in (None, 0):
+        return "finished"
+    return "failed"
+
+
+def exception_kind(error: BaseException) -> str:
+    """Takes an exception and gives its `kind` label, without importing torch."""
+    # torch.OutOfMemoryError; older versions raise a RuntimeError with this text.
+    if type(error).__name__ == "OutOfMemoryError" or "CUDA out of memory" in str(error):
+        return "cuda_oom"
+    return "other"

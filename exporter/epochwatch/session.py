@@ -1,0 +1,128 @@
+"""The one place where a run is wired together, and the order in which it ends."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from prometheus_client import CollectorRegistry
+
+from .books import Books
+from .collector import Collector, Source
+from .discovery import TargetFile
+from .ending import EndWatch
+from .gpu import gpu_source
+from .identity import reachable_host, run_labels
+from .pages import Pages, Scrapes
+from .ranks import Place, read_place
+from .server import Server, listen
+from .settings import Settings
+from .sources import ExporterSource, TrainingSource
+from .troubles import LOGGER
+
+HOLD_SECONDS = 30.0
+
+
+class Session:
+    """Everything that serves one run and notices its end.
+
+    Raises:
+        ServeError: If the address cannot be served on.
+    """
+
+    def __init__(
+        self, settings: Settings, environ: Mapping[str, str], registry: CollectorRegistry | None
+    ) -> None:
+        self.books = books = Books(settings)
+        self.ended = False
+        place, host, pid = read_place(environ), socket.gethostname(), os.getpid()
+        self._registry = CollectorRegistry() if registry is None else registry
+        self._scrapes = Scrapes()
+        port = settings.port + place.local_rank if settings.port else 0
+        listener = listen(settings.addr, port)
+        self._server = Server(listener, Pages(settings.run, self._registry, self._scrapes, books.troubles))
+        self.target = f"{reachable_host(settings.addr)}:{self._server.port}"
+        self.url = f"http://{self.target}"
+        report = books.troubles.report_exception
+        self._gpu = gpu_source(place, on_error=report, environ=environ) if settings.gpu else None
+        sources: list[Source] = [TrainingSource(books, place, run_labels(pid, host, start_directory()))]
+        if self._gpu is not None:
+            sources.append(self._gpu)
+        sources.append(ExporterSource(books))
+        self._collector = Collector(constant_labels(settings, place), sources, on_error=report)
+        self._target_file = None
+        if settings.targets_dir is not None:
+            self._target_file = TargetFile(settings.targets_dir, host, pid, self._server.port)
+        self.end_watch = EndWatch(self)
+
+    def start(self) -> None:
+        """Starts to serve, and tells Prometheus where."""
+        self._registry.register(self._collector)
+        self._server.start()
+        self.end_watch.start()
+        if self._gpu is not None:
+            self._gpu.start()
+        if self._target_file is not None:
+            self._announce(self._target_file)
+        LOGGER.info("run %s: metrics at %s/metrics", self.books.settings.run, self.url)
+
+    def end(self, state: str, hold: bool = True) -> None:
+        """Ends the run once: shows the state until it was scraped, then serves no more."""
+        if self.ended:
+            return
+        self.ended = True
+        try:
+            self.books.settle()
+            self.books.close(state)
+            if hold:
+                self._scrapes.wait_for_next(HOLD_SECONDS)
+        except KeyboardInterrupt:
+            # The user does not want to wait; the exception that ended the run goes on.
+            LOGGER.warning("run %s: %s; not waiting for the last scrape", self.books.settings.run, state)
+        except Exception as error:
+            self.books.troubles.report_exception("end", error)
+        finally:
+            self._stop()
+
+    def forget_inherited(self) -> None:
+        """Makes the copy in a forked child inert: it records nothing and ends nothing."""
+        self.ended = True
+        self.books.recorder.forget_inherited()
+
+    def _stop(self) -> None:
+        stops: list[Callable[[], None]] = [self.end_watch.stop, self._server.close]
+        stops.append(lambda: self._registry.unregister(self._collector))
+        if self._gpu is not None:
+            stops.append(self._gpu.close)
+        if self._target_file is not None:
+            stops.append(self._target_file.remove)
+        for stop in stops:
+            try:
+                stop()
+            except Exception as error:
+                self.books.troubles.report_exception("end", error)
+
+    def _announce(self, target_file: TargetFile) -> None:
+        try:
+            target_file.write(self.target, {"__meta_epochwatch_run": self.books.settings.run})
+        except OSError as error:
+            self.books.troubles.report(
+                "discovery",
+                f"{target_file.path} cannot be written ({error.strerror or error}); Prometheus will not find "
+                "this run by itself (argument targets_dir=, environment EPOCHWATCH_TARGETS_DIR)",
+            )
+
+
+def constant_labels(settings: Settings, place: Place) -> dict[str, str]:
+    """Gives the labels that every series of the run carries."""
+    return {"run": settings.run, "rank": str(place.rank), **settings.labels}
+
+
+def start_directory() -> Path:
+    """Gives the directory of the script that runs, or the working directory where there is none."""
+    script: Any = getattr(sys.modules.get("__main__"), "__file__", None)
+    return Path(script).absolute().parent if script else Path.cwd()
