@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from alertbridge.message import Button as Button
     from alertbridge.message import Mention as Mention
     from alertbridge.message import Message as Message
+    from alertbridge.robots.dingtalk import DingTalk as DingTalk
     from alertbridge.robots.outcome import Delivered as Delivered
     from alertbridge.robots.outcome import Later as Later
     from alertbridge.robots.outcome import Limited as Limited
@@ -28,6 +29,7 @@ _HOMES = {
     "Button": "alertbridge.message",
     "Mention": "alertbridge.message",
     "Message": "alertbridge.message",
+    "DingTalk": "alertbridge.robots.dingtalk",
     "Delivered": "alertbridge.robots.outcome",
     "Later": "alertbridge.robots.outcome",
     "Limited": "alertbridge.robots.outcome",
