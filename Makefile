@@ -23,7 +23,7 @@ setup-prometheus: | setup-demo
 	@$(PY) prometheus/install.py
 
 demo: setup-demo setup-prometheus
-	@KEEP=$(KEEP) $(PY) -m examples.demo
+	@PYTHONPATH=examples KEEP=$(KEEP) $(PY) -m demo
 
 test: setup-dev setup-prometheus
 	@$(PY) -m pytest $(ARGS)

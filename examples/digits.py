@@ -102,7 +102,9 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=30)
     parser.add_argument("--batch-size", type=int, default=16)
     parser.add_argument("--lr", type=float, default=0.02)
-    parser.add_argument("--decay", type=float, default=0.5, help="factor on the learning rate after each epoch")
+    parser.add_argument(
+        "--decay", type=float, default=0.5, help="factor on the learning rate after each epoch"
+    )
     options = parser.parse_args()
     train(options.name, options.epochs, options.batch_size, options.lr, options.decay)
 

@@ -6,6 +6,7 @@ addresses and intervals: what the demo shows is what a team gets.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import signal
@@ -154,20 +155,16 @@ class Service:
             return
         if self.running:
             self._signal(signal.SIGTERM)
-            try:
+            with contextlib.suppress(subprocess.TimeoutExpired):
                 self.process.wait(seconds)
-            except subprocess.TimeoutExpired:
-                pass
         self.kill()
 
     def _signal(self, number: signal.Signals) -> None:
         if self.process is None:
             return
-        try:
+        # The group may be gone already; macOS answers EPERM for a group of zombies.
+        with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.process.pid, number)
-        except (ProcessLookupError, PermissionError):
-            # The group is gone already; macOS answers EPERM for a group of zombies.
-            pass
 
 
 class Stack:
@@ -306,6 +303,12 @@ class Stack:
         )
         wait_until(lambda: _alertmanagers(service.url), 20, "Prometheus to discover Alertmanager")
         return service
+
+
+def bridge_config(webhook: str, secret: str, language: str = "en", **more: Any) -> dict[str, Any]:
+    """Gives a bridge's configuration with one receiver, `default`, of one signed DingTalk robot."""
+    robot = {"dingtalk": {"webhook": webhook, "secret": secret}}
+    return {"language": language, "receivers": {"default": {"robots": [robot]}}, **more}
 
 
 def _routes(route: dict[str, Any]) -> list[dict[str, Any]]:
