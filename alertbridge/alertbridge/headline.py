@@ -1,0 +1,104 @@
+"""The first thing that a reader sees, as a phone's notification and as the message's heading. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from alertbridge import alertview, wording
+from alertbridge.alertview import Lens
+from alertbridge.markdown import Markdown, clean, coloured
+from alertbridge.settings import Language
+from alertbridge.webhook import Alert, Notification
+
+TITLE_LIMIT = 80
+
+
+@dataclass(frozen=True)
+class Headline:
+    """How bad, what, to which run, and how many of them.
+
+    Attributes:
+        emoji, word, colour: What shows the most urgent alert's level; of resolved ones only if nothing fires.
+        name: What happened; how many kinds of it if there are several.
+        subject: The run that all alerts are about, or "".
+        counted: How many there are, in brackets; "" for one.
+        plain: The emoji says it all, as for "finished".
+    """
+
+    emoji: str
+    word: str
+    colour: str
+    name: Markdown
+    subject: Markdown
+    counted: Markdown
+    plain: bool
+    language: Language
+
+    @property
+    def badge(self) -> Markdown:
+        """Gives the emoji and the word in its colour."""
+        return (
+            Markdown(self.emoji)
+            if self.plain
+            else Markdown(f"{self.emoji} {coloured(self.word, self.colour)}")
+        )
+
+    @property
+    def title(self) -> str:
+        """Gives the headline in one short line of plain text."""
+        colon = "：" if self.language == "zh" else ": "
+        what = colon.join(str(part) for part in (self.subject, self.name) if part)
+        start = self.emoji if self.plain else f"{self.emoji} {self.word}"
+        return str(clean(f"{start} {what}{self.counted}", TITLE_LIMIT))
+
+
+def most_urgent_first(notification: Notification) -> list[Alert]:
+    """Gives the alerts: firing before resolved, then critical first, else in Alertmanager's order."""
+    return sorted(
+        notification.alerts, key=lambda alert: (alert.ended, wording.RANKS[alertview.level_of(alert)])
+    )
+
+
+def shared_labels(notification: Notification) -> Mapping[str, str]:
+    """Gives the labels that all alerts have in common."""
+    if len(notification.alerts) == 1:
+        return notification.alerts[0].labels
+    return notification.common_labels
+
+
+def headline_of(first: Alert, notification: Notification, lens: Lens, *, digest: bool = False) -> Headline:
+    """Takes the most urgent alert and its notification, gives the headline."""
+    firing = sum(not alert.ended for alert in notification.alerts)
+    resolved = len(notification.alerts) - firing
+    level, sign, word = alertview.look_of(first, lens.language)
+    names = {alert.labels.get("alertname", "") for alert in notification.alerts}
+    if digest:
+        sign = wording.Sign(wording.DIGEST_EMOJI, sign.colour)
+        word = wording.DIGEST_WORDS[lens.language]
+    return Headline(
+        emoji=sign.emoji,
+        word=word,
+        colour=sign.colour,
+        name=alertview.name_of(first, lens) if len(names) == 1 else _kinds(len(names), lens.language),
+        subject=alertview.subject_of(shared_labels(notification), lens),
+        counted=_counted(firing, resolved, lens.language),
+        plain=not digest and not first.ended and level == "info" and alertview.is_event(first),
+        language=lens.language,
+    )
+
+
+def _kinds(count: int, language: Language) -> Markdown:
+    return Markdown(f"{count} 种告警" if language == "zh" else f"{count} kinds of alerts")
+
+
+def _counted(firing: int, resolved: int, language: Language) -> Markdown:
+    if firing + resolved == 1:
+        return Markdown("")
+    count = str(firing + resolved)
+    if firing and resolved:
+        fires, ended = ("条触发，", "条已解除") if language == "zh" else ("firing, ", "resolved")
+        count = f"{firing} {fires}{resolved} {ended}"
+    elif language == "zh":
+        count += " 条"
+    return Markdown(f"（{count}）" if language == "zh" else f" ({count})")
