@@ -91,6 +91,7 @@ class GpuSource:
         with self._locks.setdefault(os.getpid(), threading.Lock()):
             self._closed = True
             sampler, self._sampler = self._sampler, None
+        # Not in a forked child: there the threads are gone, and their locks may be held for ever.
         if sampler is not None and self._pid == os.getpid():
             sampler.close(self._pace.close_seconds)
 
