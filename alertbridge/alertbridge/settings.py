@@ -168,6 +168,12 @@ class Settings(_Settings):
     receivers: dict[str, ReceiverSettings] = Field(
         min_length=1, description="By name, as in the address `/dingtalk/<receiver>/send`."
     )
+    max_body_bytes: int = Field(
+        default=8 * 1024 * 1024,
+        ge=1024,
+        le=64 * 1024 * 1024,
+        description="Webhooks above this size are answered 413.",
+    )
     templates_dir: str | None = Field(
         default=None, description="Directory of your own templates, relative to the configuration file."
     )

@@ -1,7 +1,7 @@
 """Reads the `targets:` of a prometheus-webhook-dingtalk configuration as receivers.
 
-A team that comes from there keeps its file: url, secret, mention and timeout mean the same. Its message templates
-are written for Go and cannot run here, so they are refused with what to write instead.
+A team that comes from there keeps its file: url, secret, mention and timeout mean the same. Its message
+templates are written for Go and cannot run here, so they are refused with what to write instead.
 Source: https://github.com/timonwong/prometheus-webhook-dingtalk (config/config.go).
 """
 
@@ -90,12 +90,10 @@ def _timeout(value: Any, place: KeyPath, refuse: Refuse) -> float | None:
 
 def _keep_lines(lines: dict[KeyPath, int], old: KeyPath, new: KeyPath) -> None:
     moved = {"url": "webhook", "secret": "secret", "timeout": "timeout_seconds"}
+    robot = (*new, "robots", 0, "dingtalk")
     lines[new] = lines[old]
     for place, line in list(lines.items()):
         inner = place[len(old) :]
-        if place[: len(old)] != old or not inner:
-            continue
-        if inner[0] in moved:
-            lines[(*new, "robots", 0, "dingtalk", moved[str(inner[0])])] = line
-        else:
-            lines[(*new, *inner)] = line
+        if place[: len(old)] == old and inner:
+            renamed = (*robot, moved[str(inner[0])]) if inner[0] in moved else (*new, *inner)
+            lines[renamed] = line

@@ -1,0 +1,296 @@
+"""Chooses what is told next and through which robot, and reserves both in one transaction.
+
+Open messages that are due come first; then the waiting notifications of one alert group become a message,
+or those of all groups become a digest when they do not fit one by one, or have been held up.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from sqlalchemy import Connection, delete, exists, func, insert, select, update
+
+from alertbridge.outbox.robotstate import RobotPlan, RobotState, lock, robot_states
+from alertbridge.outbox.tables import calls, messages, notifications
+
+# A robot may have shown a message it did not answer; after this many attempts another one may try.
+FAITHFUL_ATTEMPTS = 3
+# What has waited longer than this was held up, and is told as a digest.
+HELD_UP_SECONDS = 5.0
+DIGEST_GROUPS = 500
+DIGEST_NOTIFICATIONS = 1000
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A message that this process may send now, until the lease ends.
+
+    Attributes:
+        attempt: 1 for the first; also tells this claim from a later one of the same message.
+        bodies: the webhooks it tells, oldest first.
+        received_at: when they came, seconds since the epoch.
+        groups: of how many alert groups they are; more than one make a digest.
+        held_up_by: why several are told at once.
+    """
+
+    message_id: int
+    uuid: str
+    receiver: str
+    attempt: int
+    robot: str
+    call_id: int
+    bodies: tuple[str, ...]
+    received_at: tuple[float, ...]
+    groups: int
+    held_up_by: Literal["limited", "outage"]
+
+
+@dataclass(frozen=True)
+class OpenMessage:
+    """A message before its next attempt; `attempts` and `robot` tell of those made."""
+
+    id: int
+    uuid: str
+    receiver: str
+    critical: bool
+    attempts: int
+    robot: str
+    refused_by: frozenset[str]
+    unanswered: bool
+    lease_until: float | None
+
+    @property
+    def may_be_regrouped(self) -> bool:
+        """Whether it failed, but certainly nobody has seen it and no robot refused it for what it says."""
+        return self.attempts > 0 and not self.unanswered and not self.refused_by
+
+
+@dataclass(frozen=True)
+class WaitingGroup:
+    """An alert group with waiting notifications; `oldest` is when the first of them came."""
+
+    group_hash: str
+    critical: bool
+    oldest: float
+
+
+@dataclass(frozen=True)
+class Wait:
+    """Nothing can be sent now. `until`: when that may change by itself, if it may."""
+
+    until: float | None
+
+
+def claim(
+    connection: Connection, receiver: str, plans: Sequence[RobotPlan], now: float, lease_seconds: float
+) -> Claim | Wait:
+    """Takes a receiver and its robots, gives the next message; it and a call of its robot are then taken."""
+    lock(connection, receiver, plans)
+    states = robot_states(connection, plans, now, lease_seconds)
+    opened = _open_messages(connection, receiver)
+    due = [message for message in opened if message.lease_until is None or message.lease_until <= now]
+    if _may_regroup(connection, receiver, due):
+        due = _regroup(connection, due)
+    next_times = [message.lease_until for message in opened if message not in due]
+    for message in due:
+        choice = _robots_for(message, states)
+        ready = [state for state in choice if state.ready_at(now, message.critical) <= now]
+        if ready:
+            return _take(connection, message, ready, states, now, lease_seconds)
+        next_times += [state.ready_at(now, message.critical) for state in choice]
+    groups = _waiting_groups(connection, receiver)
+    for critical in (True, False):
+        ready = [state for state in states if state.ready_at(now, critical) <= now]
+        chosen = _next_groups(groups, states, now, critical)
+        if ready and chosen:
+            message = _make_message(connection, receiver, chosen, now)
+            return _take(connection, message, ready, states, now, lease_seconds)
+    if groups:
+        critical = any(group.critical for group in groups)
+        next_times += [state.ready_at(now, critical) for state in states]
+    return Wait(min((time for time in next_times if time is not None and time > now), default=None))
+
+
+def _next_groups(
+    groups: Sequence[WaitingGroup], states: Sequence[RobotState], now: float, critical: bool
+) -> Sequence[WaitingGroup]:
+    """Gives the one group that is told next, or all if they do not fit one by one, or were held up."""
+    wanted = [group for group in groups if group.critical or not critical]
+    if not wanted or len(groups) == 1:
+        return wanted
+    held_up = now - min(group.oldest for group in wanted) > HELD_UP_SECONDS
+    fits = len(wanted) <= sum(state.unpaced(now, critical) for state in states)
+    return wanted[:1] if fits and not held_up else groups
+
+
+def _open_messages(connection: Connection, receiver: str) -> list[OpenMessage]:
+    """Gives the messages on their way, critical and oldest first."""
+    query = (
+        select(messages)
+        .where(messages.c.receiver == receiver, messages.c.state == "open")
+        .order_by(messages.c.critical.desc(), messages.c.id)
+    )
+    return [
+        OpenMessage(
+            id=row.id,
+            uuid=row.uuid,
+            receiver=row.receiver,
+            critical=bool(row.critical),
+            attempts=row.attempts,
+            robot=row.robot,
+            refused_by=frozenset(row.refused_by.split()),
+            unanswered=row.unanswered,
+            lease_until=row.lease_until,
+        )
+        for row in connection.execute(query)
+    ]
+
+
+def _may_regroup(connection: Connection, receiver: str, due: Sequence[OpenMessage]) -> bool:
+    """Whether several messages that no robot has shown could be one digest."""
+    free = [message for message in due if message.may_be_regrouped]
+    return len(free) > 1 or (len(free) == 1 and bool(_waiting_groups(connection, receiver)))
+
+
+def _regroup(connection: Connection, due: Sequence[OpenMessage]) -> list[OpenMessage]:
+    """Lets what no robot has shown wait again, so that it goes into a digest; gives the other messages."""
+    free = [message.id for message in due if message.may_be_regrouped]
+    connection.execute(
+        update(notifications)
+        .where(notifications.c.message_id.in_(free))
+        .values(state="waiting", message_id=None)
+    )
+    connection.execute(delete(messages).where(messages.c.id.in_(free)))
+    return [message for message in due if message.id not in free]
+
+
+def _robots_for(message: OpenMessage, states: Sequence[RobotState]) -> list[RobotState]:
+    choice = [state for state in states if state.plan.robot not in message.refused_by] or list(states)
+    if message.unanswered and message.attempts < FAITHFUL_ATTEMPTS:
+        return [state for state in choice if state.plan.robot == message.robot] or choice
+    return choice
+
+
+def _waiting_groups(connection: Connection, receiver: str) -> list[WaitingGroup]:
+    """Gives the groups that wait and have no message on its way, critical and oldest first."""
+    other = notifications.alias("other")
+    on_its_way = exists().where(
+        other.c.receiver == receiver,
+        other.c.state == "sending",
+        other.c.group_hash == notifications.c.group_hash,
+    )
+    critical = func.max(notifications.c.critical).label("critical")
+    first = func.min(notifications.c.id)
+    query = (
+        select(
+            notifications.c.group_hash,
+            critical,
+            func.min(notifications.c.received_at).label("oldest"),
+        )
+        .where(notifications.c.receiver == receiver, notifications.c.state == "waiting", ~on_its_way)
+        .group_by(notifications.c.group_hash)
+        .order_by(critical.desc(), first)
+        .limit(DIGEST_GROUPS)
+    )
+    return [WaitingGroup(row.group_hash, bool(row.critical), row.oldest) for row in connection.execute(query)]
+
+
+def _make_message(
+    connection: Connection, receiver: str, groups: Sequence[WaitingGroup], now: float
+) -> OpenMessage:
+    """Makes one message of what waits in these groups; from here on its content is fixed."""
+    hashes = [group.group_hash for group in groups]
+    ids = connection.execute(
+        select(notifications.c.id)
+        .where(
+            notifications.c.receiver == receiver,
+            notifications.c.state == "waiting",
+            notifications.c.group_hash.in_(hashes),
+        )
+        .order_by(notifications.c.id)
+        .limit(DIGEST_NOTIFICATIONS)
+    ).scalars()
+    critical = any(group.critical for group in groups)
+    message = OpenMessage(
+        id=0,
+        uuid=str(uuid.uuid4()),
+        receiver=receiver,
+        critical=critical,
+        attempts=0,
+        robot="",
+        refused_by=frozenset(),
+        unanswered=False,
+        lease_until=None,
+    )
+    message_id = connection.execute(
+        insert(messages)
+        .values(
+            uuid=message.uuid,
+            receiver=receiver,
+            critical=int(critical),
+            state="open",
+            created_at=now,
+            attempts=0,
+            robot="",
+            refused_by="",
+            unanswered=False,
+            errcode="",
+            reason="",
+        )
+        .returning(messages.c.id)
+    ).scalar_one()
+    connection.execute(
+        update(notifications)
+        .where(notifications.c.id.in_(list(ids)))
+        .values(
+            state="sending",
+            message_id=message_id,
+            tried_at=func.coalesce(notifications.c.tried_at, now),
+        )
+    )
+    return replace(message, id=message_id)
+
+
+def _take(
+    connection: Connection,
+    message: OpenMessage,
+    ready: Sequence[RobotState],
+    states: Sequence[RobotState],
+    now: float,
+    lease_seconds: float,
+) -> Claim:
+    """Leases the message and reserves a call of the robot that has most room."""
+    robot = max(ready, key=lambda state: state.plan.budget.free(state.calls, now)).plan.robot
+    connection.execute(
+        update(messages)
+        .where(messages.c.id == message.id)
+        .values(lease_until=now + lease_seconds, attempts=message.attempts + 1, robot=robot)
+    )
+    call_id = connection.execute(
+        insert(calls).values(robot=robot, started_at=now).returning(calls.c.id)
+    ).scalar_one()
+    told = connection.execute(
+        select(notifications.c.body, notifications.c.received_at, notifications.c.group_hash)
+        .where(notifications.c.message_id == message.id)
+        .order_by(notifications.c.id)
+    ).all()
+    return Claim(
+        message_id=message.id,
+        uuid=message.uuid,
+        receiver=message.receiver,
+        attempt=message.attempts + 1,
+        robot=robot,
+        call_id=call_id,
+        bodies=tuple(row.body for row in told),
+        received_at=tuple(row.received_at for row in told),
+        groups=len({row.group_hash for row in told}),
+        held_up_by=_held_up_by(states, now, message.critical),
+    )
+
+
+def _held_up_by(states: Sequence[RobotState], now: float, critical: bool) -> Literal["limited", "outage"]:
+    paced = sum(state.unpaced(now, critical) for state in states) <= 1
+    return "limited" if paced or any(state.limited for state in states) else "outage"

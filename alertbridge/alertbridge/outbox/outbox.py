@@ -1,0 +1,220 @@
+"""The outbox: what was accepted stays here until a robot has shown it.
+
+Verbs: `put` (webhook in, durable before it returns), `claim` (next message out, leased), `settle` (how it
+ended).
+"""
+
+from __future__ import annotations
+
+import fcntl
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import IO
+
+from alertbridge.errors import StoreError
+from alertbridge.outbox import claim as claiming
+from alertbridge.outbox import put as putting
+from alertbridge.outbox import settle as settling
+from alertbridge.outbox import upkeep
+from alertbridge.outbox.arrival import Arrival
+from alertbridge.outbox.claim import Claim, Wait
+from alertbridge.outbox.database import Database
+from alertbridge.outbox.put import Verdict
+from alertbridge.outbox.robotstate import RobotPlan, RobotState, robot_states
+from alertbridge.outbox.settle import Attempt, Settled
+
+LEASE_SECONDS = 90.0
+HORIZON_SECONDS = 86_400.0
+
+
+@dataclass
+class _Ticket:
+    arrival: Arrival
+    verdict: Verdict = "stored"
+    done: bool = False
+    error: StoreError | None = None
+
+
+@dataclass
+class _Pending:
+    tickets: list[_Ticket] = field(default_factory=list)
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def add(self, ticket: _Ticket) -> None:
+        with self.lock:
+            self.tickets.append(ticket)
+
+    def take_all(self) -> list[_Ticket]:
+        with self.lock:
+            taken, self.tickets = self.tickets, []
+            return taken
+
+
+class Outbox:
+    """Takes a database, gives the verbs; safe to use from many threads and processes.
+
+    Args:
+        lease_seconds: how long an attempt may take before another may begin; above any robot's time-out.
+        horizon_seconds: how long after its first attempt a message is tried again.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        *,
+        lease_seconds: float = LEASE_SECONDS,
+        horizon_seconds: float = HORIZON_SECONDS,
+    ) -> None:
+        self.database = database
+        self.lease_seconds = lease_seconds
+        self.horizon_seconds = horizon_seconds
+        self._pending = _Pending()
+        self._committing = threading.Lock()
+        self._alone: IO[bytes] | None = None
+
+    def open(self) -> int:
+        """Makes the store ready; gives how many messages a crashed process had left in the middle.
+
+        Raises:
+            StoreError: it cannot be used; StoreTooNew, StoreCorrupt say why for good.
+        """
+        self.database.open()
+        if not self._is_alone():
+            return 0
+        with self.database.write() as connection:
+            return upkeep.release_leases(connection)
+
+    def close(self) -> None:
+        self.database.close()
+        if self._alone is not None:
+            self._alone.close()
+            self._alone = None
+
+    def put(self, arrival: Arrival) -> Verdict:
+        """Takes a webhook, gives what became of it once that is on disk.
+
+        Webhooks that come while another one is being committed share the next commit: the first of them
+        to get the turn commits for all.
+
+        Raises:
+            StoreError: it is not stored.
+        """
+        ticket = _Ticket(arrival)
+        self._pending.add(ticket)
+        with self._committing:
+            if not ticket.done:
+                self._commit(self._pending.take_all())
+        if ticket.error is not None:
+            raise ticket.error
+        return ticket.verdict
+
+    def _commit(self, tickets: list[_Ticket]) -> None:
+        try:
+            with self.database.write() as connection:
+                verdicts = putting.put(connection, [ticket.arrival for ticket in tickets])
+        except StoreError as error:
+            if len(tickets) == 1:
+                tickets[0].error, tickets[0].done = error, True
+                return
+            # One of them may be the reason; the others are not to suffer for it.
+            for ticket in tickets:
+                self._commit([ticket])
+            return
+        except BaseException:
+            for ticket in tickets:
+                ticket.error, ticket.done = StoreError("the webhook was not stored, see the log"), True
+            raise
+        for ticket, verdict in zip(tickets, verdicts, strict=True):
+            ticket.verdict, ticket.done = verdict, True
+
+    def claim(self, receiver: str, plans: Sequence[RobotPlan], now: float) -> Claim | Wait:
+        """Takes a receiver and its robots, gives the next message with a lease, or how long to wait.
+
+        Raises:
+            StoreError: the store cannot be used now.
+        """
+        if not self._has_work(receiver):
+            return Wait(None)
+        with self.database.write() as connection:
+            return claiming.claim(connection, receiver, plans, now, self.lease_seconds)
+
+    def _has_work(self, receiver: str) -> bool:
+        # A look costs no turn of the one writer.
+        with self.database.read() as connection:
+            return upkeep.has_work(connection, receiver)
+
+    def settle(
+        self, claim: Claim, attempt: Attempt, now: float, *, others: frozenset[str], fallback: str | None
+    ) -> Settled:
+        """Takes a claim and how the attempt ended, gives what became of the message.
+
+        Raises:
+            StoreError: nothing is written; after the lease it is tried again, with the same msgUuid.
+        """
+        with self.database.write() as connection:
+            return settling.settle(
+                connection,
+                claim,
+                attempt,
+                now,
+                others=others,
+                horizon_seconds=self.horizon_seconds,
+                fallback=fallback,
+            )
+
+    def check(self) -> None:
+        """Reads a little.
+
+        Raises:
+            StoreError: the store cannot be used now.
+        """
+        with self.database.read() as connection:
+            upkeep.has_work(connection, "")
+
+    def robot_states(self, plans: Sequence[RobotPlan], now: float) -> list[RobotState]:
+        with self.database.read() as connection:
+            return robot_states(connection, plans, now, self.lease_seconds)
+
+    def counts(self) -> list[upkeep.Count]:
+        with self.database.read() as connection:
+            return upkeep.counts(connection)
+
+    def robot_notes(self) -> dict[str, upkeep.RobotNote]:
+        with self.database.read() as connection:
+            return upkeep.robot_notes(connection)
+
+    def entries(
+        self, states: Sequence[str], receiver: str | None = None, limit: int = 100
+    ) -> list[upkeep.Entry]:
+        with self.database.read() as connection:
+            return upkeep.entries(connection, states, receiver, limit)
+
+    def retry(self, ids: Sequence[int] | None) -> int:
+        with self.database.write() as connection:
+            return upkeep.retry(connection, ids)
+
+    def drop(self, ids: Sequence[int] | None) -> int:
+        with self.database.write() as connection:
+            return upkeep.drop(connection, ids)
+
+    def sweep(self, now: float, longest_window_seconds: float) -> int:
+        with self.database.write() as connection:
+            return upkeep.sweep(connection, now, longest_window_seconds)
+
+    def _is_alone(self) -> bool:
+        """Whether no other process serves this store; if so, none can begin to without our knowing.
+
+        The lock dies with its process, even one killed with -9. PostgreSQL is shared by design: leases
+        run out.
+        """
+        if self.database.path is None:
+            return False
+        lock = self.database.path.with_name(self.database.path.name + ".lock").open("ab")
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            lock.close()
+            return False
+        self._alone = lock
+        return True

@@ -1,0 +1,114 @@
+"""Puts accepted webhooks into the outbox: those that tell something new."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+from typing import Any, Literal
+
+from sqlalchemy import Connection, Table, insert, select
+from sqlalchemy.dialects import postgresql, sqlite
+
+from alertbridge.identity import STALE_SECONDS, Copy, is_duplicate
+from alertbridge.outbox.arrival import Arrival
+from alertbridge.outbox.tables import notifications, resolved, seen
+
+Verdict = Literal["stored", "duplicate", "stale"]
+# Below every store's limit of bound values in one statement.
+CHUNK = 500
+
+
+def put(connection: Connection, arrivals: Sequence[Arrival]) -> list[Verdict]:
+    """Takes webhooks in the order in which they came, stores the news, gives what became of each."""
+    copies = _copies(connection, arrivals)
+    ended = _ended(connection, arrivals)
+    rows: list[dict[str, Any]] = []
+    verdicts: list[Verdict] = []
+    for arrival in arrivals:
+        known = copies.setdefault(arrival.key, {})
+        now = arrival.received_at
+        duplicate = is_duplicate(known.values(), arrival.source, now, arrival.says_repeat)
+        earlier = known.get(arrival.source)
+        accepted_at = (earlier.accepted_at if earlier else None) if duplicate else now
+        known[arrival.source] = Copy(arrival.source, now, accepted_at)
+        row = None if duplicate else _row(arrival, ended)
+        ended.update(arrival.resolved)
+        verdicts.append("duplicate" if duplicate else "stale" if row is None else "stored")
+        if row is not None:
+            rows.append(row)
+    if rows:
+        connection.execute(insert(notifications), rows)
+    _remember(connection, arrivals, copies)
+    return verdicts
+
+
+def _row(arrival: Arrival, ended: set[str]) -> dict[str, Any] | None:
+    stale = {id(alert) for key, alert in arrival.firing.items() if key in ended}
+    body = arrival.body
+    if stale:
+        news = tuple(alert for alert in arrival.notification.alerts if id(alert) not in stale)
+        if not news:
+            return None
+        status = "firing" if any(not alert.ended for alert in news) else "resolved"
+        body = arrival.notification.model_copy(update={"alerts": news, "status": status}).to_json()
+    return {
+        "receiver": arrival.receiver,
+        "group_hash": arrival.group_hash,
+        "critical": int(arrival.critical),
+        "body": body,
+        "received_at": arrival.received_at,
+        "state": "waiting",
+        "path": "",
+    }
+
+
+def _copies(connection: Connection, arrivals: Sequence[Arrival]) -> dict[str, dict[str, Copy]]:
+    copies: dict[str, dict[str, Copy]] = {}
+    for keys in _chunks({arrival.key for arrival in arrivals}):
+        for row in connection.execute(select(seen).where(seen.c.key.in_(keys))):
+            copies.setdefault(row.key, {})[row.source] = Copy(row.source, row.sent_at, row.accepted_at)
+    return copies
+
+
+def _ended(connection: Connection, arrivals: Sequence[Arrival]) -> set[str]:
+    since = min(arrival.received_at for arrival in arrivals) - STALE_SECONDS
+    ended: set[str] = set()
+    for keys in _chunks({key for arrival in arrivals for key in arrival.firing}):
+        query = select(resolved.c.key).where(resolved.c.key.in_(keys), resolved.c.seen_at > since)
+        ended.update(connection.execute(query).scalars())
+    return ended
+
+
+def _remember(
+    connection: Connection, arrivals: Sequence[Arrival], copies: dict[str, dict[str, Copy]]
+) -> None:
+    told = {(arrival.key, arrival.source): copies[arrival.key][arrival.source] for arrival in arrivals}
+    _upsert(
+        connection,
+        seen,
+        [
+            {"key": key, "source": source, "sent_at": copy.sent_at, "accepted_at": copy.accepted_at}
+            for (key, source), copy in told.items()
+        ],
+    )
+    ends = {key: arrival.received_at for arrival in arrivals for key in arrival.resolved}
+    _upsert(connection, resolved, [{"key": key, "seen_at": seen_at} for key, seen_at in ends.items()])
+
+
+def _upsert(connection: Connection, table: Table, rows: list[dict[str, Any]]) -> None:
+    if not rows:
+        return
+    keys = [column.name for column in table.primary_key.columns]
+    dialect = sqlite if connection.dialect.name == "sqlite" else postgresql
+    statement = dialect.insert(table)
+    changed = [column.name for column in table.columns if column.name not in keys]
+    values = {name: statement.excluded[name] for name in changed}
+    # In one order everywhere: two replicas that lock rows crosswise would wait for each other.
+    ordered = sorted(rows, key=lambda row: [row[key] for key in keys])
+    connection.execute(statement.on_conflict_do_update(index_elements=keys, set_=values), ordered)
+
+
+def _chunks(keys: Iterable[str]) -> Iterator[list[str]]:
+    remaining = iter(sorted(keys))
+    while chunk := list(islice(remaining, CHUNK)):
+        yield chunk
