@@ -1,0 +1,103 @@
+"""`alertbridge outbox`: see what waits and what was given up, send it again, or drop it."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import click
+
+from alertbridge.cli_options import config_option, read_settings, teaching_errors, with_overrides
+from alertbridge.errors import WebhookError
+from alertbridge.outbox.database import Database
+from alertbridge.outbox.outbox import Outbox
+from alertbridge.outbox.upkeep import Entry
+from alertbridge.settings import Settings
+from alertbridge.webhook import parse
+
+STATES = ("waiting", "sending", "dead", "delivered")
+storage_option = click.option("--storage", metavar="URL", help="Instead of the configuration's.")
+ids_argument = click.argument("ids", nargs=-1, type=int)
+
+
+@click.group()
+def outbox() -> None:
+    """Looks after what was accepted: list, retry, drop."""
+
+
+@outbox.command("list")
+@config_option
+@storage_option
+@click.option("--receiver", help="Only this receiver's.")
+@click.option(
+    "--state", "states", type=click.Choice(STATES), multiple=True, default=STATES[:3], show_default=True
+)
+@click.option("--limit", type=click.IntRange(1, 100_000), default=100, show_default=True)
+@teaching_errors
+def list_entries(
+    config: Path | None, storage: str | None, receiver: str | None, states: tuple[str, ...], limit: int
+) -> None:
+    """Lists notifications, newest first, with the reason why one was not delivered."""
+    settings = with_overrides(read_settings(config), listen=None, storage=storage)
+    found = _outbox(settings).entries(states, receiver, limit)
+    for entry in found:
+        click.echo(_line(entry, settings.timezone))
+    if not found:
+        click.echo(f"nothing in the outbox is {' or '.join(states)}")
+
+
+@outbox.command()
+@config_option
+@storage_option
+@click.option("--all", "all_of_them", is_flag=True, help="All dead letters.")
+@ids_argument
+@teaching_errors
+def retry(config: Path | None, storage: str | None, all_of_them: bool, ids: tuple[int, ...]) -> None:
+    """Lets dead letters be sent again. A running bridge sees them within a second."""
+    settings = with_overrides(read_settings(config), listen=None, storage=storage)
+    count = _outbox(settings).retry(_chosen(ids, all_of_them))
+    click.echo(f"{count} dead letters wait to be sent again")
+
+
+@outbox.command()
+@config_option
+@storage_option
+@click.option("--all", "all_of_them", is_flag=True, help="All dead letters.")
+@ids_argument
+@teaching_errors
+def drop(config: Path | None, storage: str | None, all_of_them: bool, ids: tuple[int, ...]) -> None:
+    """Deletes dead or waiting notifications for good."""
+    settings = with_overrides(read_settings(config), listen=None, storage=storage)
+    count = _outbox(settings).drop(_chosen(ids, all_of_them))
+    click.echo(f"{count} notifications deleted")
+
+
+def _outbox(settings: Settings) -> Outbox:
+    store = Outbox(Database(settings.storage))
+    store.database.open()
+    return store
+
+
+def _chosen(ids: tuple[int, ...], all_of_them: bool) -> tuple[int, ...] | None:
+    if bool(ids) == all_of_them:
+        raise click.UsageError("give the numbers that `alertbridge outbox list` shows, or --all")
+    return None if all_of_them else ids
+
+
+def _line(entry: Entry, timezone: str) -> str:
+    when = datetime.fromtimestamp(entry.received_at, ZoneInfo(timezone)).strftime("%Y-%m-%d %H:%M:%S")
+    attempts = f"  attempts {entry.attempts}" if entry.attempts else ""
+    reason = f"  {entry.errcode}: {entry.reason}" if entry.reason else ""
+    return (
+        f"{entry.id:>8}  {entry.state:<9}  {when}  {entry.receiver}  {_summary(entry.body)}{attempts}{reason}"
+    )
+
+
+def _summary(body: str) -> str:
+    try:
+        notification = parse(body)
+    except WebhookError:
+        return "(unreadable)"
+    names = ", ".join(f"{name}={value}" for name, value in sorted(notification.group_labels.items()))
+    return f"{notification.status} {{{names}}} {len(notification.alerts)} alerts"

@@ -1,0 +1,151 @@
+"""Tells one receiver's notifications, one message after the other: claim, render, send, settle.
+
+The loop is `step(now)`, which does at most one message and says when it wants to be called again. `worker` has the
+thread that does so; tests call it with a clock of their own.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from alertbridge.message import Message
+from alertbridge.metrics import Metrics
+from alertbridge.outbox.claim import Claim, Wait
+from alertbridge.outbox.outbox import Outbox
+from alertbridge.outbox.robotstate import RobotPlan
+from alertbridge.outbox.settle import Attempt, Settled
+from alertbridge.robots.outcome import Delivered, Later, Limited, Never, Outcome, Robot
+from alertbridge.secret import mask
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Member:
+    """One of a receiver's robots: the client, how the outbox knows it, and its lock time."""
+
+    robot: Robot
+    plan: RobotPlan
+    lock_seconds: float
+
+
+class Sender:
+    """Takes a receiver's robots and the outbox, tells what waits.
+
+    Args:
+        members: by the outbox's name of each robot.
+        tell: makes the message for a claim.
+        fallback: the receiver that is told what these robots refuse.
+        told: called with the name of a receiver whose outbox got something new.
+        clock: seconds since the epoch.
+        chance: gives numbers in [0, 1), to spread retries.
+    """
+
+    def __init__(
+        self,
+        receiver: str,
+        members: Mapping[str, Member],
+        outbox: Outbox,
+        tell: Callable[[Claim], Message],
+        metrics: Metrics,
+        *,
+        fallback: str | None,
+        told: Callable[[str], None],
+        clock: Callable[[], float],
+        chance: Callable[[], float],
+    ) -> None:
+        self.receiver = receiver
+        self._members = members
+        self._outbox = outbox
+        self._tell = tell
+        self._metrics = metrics
+        self._fallback = fallback
+        self._told = told
+        self._clock = clock
+        self._chance = chance
+
+    def step(self, now: float) -> float | None:
+        """Sends one message if one may be sent now; gives the seconds to wait, or None to wait for news.
+
+        Raises:
+            StoreError: the outbox cannot be used now; nothing is lost.
+        """
+        claim = self._outbox.claim(self.receiver, [member.plan for member in self._members.values()], now)
+        if isinstance(claim, Wait):
+            return None if claim.until is None else max(0.0, claim.until - now)
+        member = self._members[claim.robot]
+        outcome = self._send(claim, member)
+        answered_at = self._clock()
+        settled = self._outbox.settle(
+            claim,
+            self._attempt(outcome, member, answered_at),
+            answered_at,
+            others=frozenset(self._members),
+            fallback=self._fallback,
+        )
+        self._count(claim, member, outcome, settled, answered_at)
+        if settled.fallback:
+            self._told(settled.fallback)
+        return 0.0
+
+    def _send(self, claim: Claim, member: Member) -> Outcome:
+        try:
+            return member.robot.send(self._tell(claim))
+        except Exception as error:
+            # A defect of ours must not stop the receiver; the message stays and is tried again.
+            log.exception("receiver %s: message %s could not be sent", self.receiver, claim.uuid)
+            return Later(reason=mask(f"internal error: {type(error).__name__}: {error}"), errcode="internal")
+
+    def _attempt(self, outcome: Outcome, member: Member, now: float) -> Attempt:
+        month = member.plan.month(now)
+        if isinstance(outcome, Delivered):
+            return Attempt("delivered", errcode=outcome.errcode, month=month)
+        errcode, reason = outcome.errcode or "none", mask(outcome.reason)
+        if isinstance(outcome, Later):
+            pause = outcome.pause_seconds or 0.0
+            return Attempt(
+                "later",
+                errcode,
+                reason,
+                pause_seconds=pause,
+                month=month,
+                chance=self._chance(),
+                unanswered=outcome.unanswered,
+            )
+        if isinstance(outcome, Limited):
+            pause = member.lock_seconds if outcome.pause_seconds is None else outcome.pause_seconds
+            return Attempt(
+                "limited", errcode, reason, pause_seconds=pause, month=month, chance=self._chance()
+            )
+        return Attempt("never", errcode, reason, month=month)
+
+    def _count(
+        self, claim: Claim, member: Member, outcome: Outcome, settled: Settled, answered_at: float
+    ) -> None:
+        channel = member.robot.channel
+        if isinstance(outcome, Delivered):
+            self._metrics.messages.labels(self.receiver, channel, "delivered").inc()
+            for received_at in claim.received_at:
+                self._metrics.delivery.observe(max(0.0, answered_at - received_at))
+            return
+        self._metrics.errors.labels(self.receiver, outcome.errcode or "none").inc()
+        kind = {Later: "later", Limited: "limited", Never: "refused"}[type(outcome)]
+        if settled.state == "dead":
+            self._metrics.messages.labels(self.receiver, channel, "dead").inc()
+            rest = f"receiver {settled.fallback} tells it" if settled.fallback else "it is a dead letter"
+            reason = mask(outcome.reason)
+            log.error(
+                "receiver %s, robot %s: given up: %s; %s", self.receiver, member.robot.name, reason, rest
+            )
+        else:
+            self._metrics.messages.labels(self.receiver, channel, kind).inc()
+            log.warning(
+                "receiver %s, robot %s: attempt %d: %s: %s",
+                self.receiver,
+                member.robot.name,
+                claim.attempt,
+                kind,
+                mask(outcome.reason),
+            )

@@ -1,0 +1,102 @@
+"""From what was claimed to the message that a robot sends: read, merge, ask for the curve, render.
+
+Between the outbox and the robot. Whatever is wrong with one stored body, the others are told.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import datetime, timezone
+from pathlib import Path
+
+from alertbridge.curve import CurveReader
+from alertbridge.errors import ConfigError, TemplateError, WebhookError
+from alertbridge.merge import merge
+from alertbridge.message import Message
+from alertbridge.outbox.claim import Claim
+from alertbridge.render import Backlog, Renderer, Style
+from alertbridge.settings import Settings
+from alertbridge.webhook import Notification, parse
+
+log = logging.getLogger(__name__)
+
+
+class Teller:
+    """Takes settings, makes messages as they say.
+
+    Args:
+        now: the present, for ages and local times.
+
+    Raises:
+        ConfigError: a receiver's template cannot be used.
+    """
+
+    def __init__(
+        self, settings: Settings, now: Callable[[], datetime] = lambda: datetime.now(timezone.utc)
+    ) -> None:
+        self._now = now
+        self._styles = {name: Style.of(settings, name) for name in settings.receivers}
+        self._renderer = Renderer(Path(settings.templates_dir) if settings.templates_dir else None)
+        self._curves = CurveReader(settings.prometheus_url) if settings.prometheus_url else None
+        for name, style in self._styles.items():
+            try:
+                self._renderer.check(style, example(self._now()), now=self._now())
+            except TemplateError as error:
+                raise ConfigError(f"receivers.{name}.template: {error}") from None
+
+    def tell(self, receiver: str, claim: Claim) -> Message:
+        """Takes what was claimed for a receiver, gives the message with its msgUuid."""
+        readable = [notification for body in claim.bodies if (notification := _read(body)) is not None]
+        backlog = None
+        if claim.groups > 1:
+            oldest_at = datetime.fromtimestamp(min(claim.received_at), timezone.utc)
+            backlog = Backlog(len(claim.bodies), oldest_at, claim.held_up_by)
+        message = self.message(receiver, readable or [example(self._now())], backlog)
+        return replace(message, uuid=claim.uuid)
+
+    def message(
+        self, receiver: str, notifications: Sequence[Notification], backlog: Backlog | None = None
+    ) -> Message:
+        """Takes notifications in the order in which they came, gives one message for all."""
+        merged = merge(notifications)
+        curve = None if self._curves is None or backlog is not None else self._curves.read(merged)
+        return self._renderer.render(
+            merged, self._styles[receiver], now=self._now(), curve=curve, backlog=backlog
+        )
+
+
+def example(now: datetime) -> Notification:
+    """Gives a harmless notification, to try a template or a robot."""
+    labels = {"alertname": "AlertbridgeTest", "severity": "info"}
+    annotations = {
+        "summary": "This is a test of the alert bridge.",
+        "summary_zh": "这是告警桥的一条测试消息。",
+    }
+    alert = {
+        "status": "firing",
+        "labels": labels,
+        "annotations": annotations,
+        "starts_at": now,
+        "fingerprint": "test",
+    }
+    return Notification.model_validate(
+        {
+            "version": "4",
+            "status": "firing",
+            "alerts": [alert],
+            "group_key": "alertbridge test",
+            "group_labels": {"alertname": "AlertbridgeTest"},
+            "common_labels": labels,
+            "common_annotations": annotations,
+        }
+    )
+
+
+def _read(body: str) -> Notification | None:
+    try:
+        return parse(body)
+    except WebhookError as error:
+        log.error("a stored webhook cannot be read any more and is left out: %s", error)
+        return None

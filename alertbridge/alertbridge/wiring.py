@@ -1,0 +1,122 @@
+"""What one configuration makes: each receiver's robots, and a thread that sends for it.
+
+A reload makes a new one and lets the old one end.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from alertbridge.budget import Budget
+from alertbridge.errors import ConfigError, RobotError
+from alertbridge.metrics import Metrics, RobotLabel
+from alertbridge.outbox.outbox import Outbox
+from alertbridge.outbox.robotstate import RobotPlan
+from alertbridge.robots.dingtalk import DingTalk
+from alertbridge.robots.outcome import Robot
+from alertbridge.sender import Member, Sender
+from alertbridge.settings import RobotSettings, Settings
+from alertbridge.telling import Teller
+from alertbridge.worker import Worker
+
+MakeRobot = Callable[[RobotSettings, str], Robot]
+MakeTeller = Callable[[Settings], Teller]
+
+
+@dataclass(frozen=True)
+class Wiring:
+    """The settings with everything that was made of them, not yet running."""
+
+    settings: Settings
+    members: Mapping[str, Mapping[str, Member]]
+    workers: Mapping[str, Worker]
+
+    @property
+    def labels(self) -> list[RobotLabel]:
+        return [
+            RobotLabel(receiver, member.robot.name, member.robot.channel, member.plan)
+            for receiver, members in self.members.items()
+            for member in members.values()
+        ]
+
+    @property
+    def longest_window_seconds(self) -> float:
+        return max(label.plan.budget.window_seconds for label in self.labels)
+
+    def start(self) -> None:
+        for worker in self.workers.values():
+            worker.start()
+
+    def ask_to_stop(self) -> None:
+        for worker in self.workers.values():
+            worker.ask_to_stop()
+
+
+def wire(
+    settings: Settings,
+    outbox: Outbox,
+    metrics: Metrics,
+    *,
+    make_robot: MakeRobot,
+    teller: Teller,
+    told: Callable[[str], None],
+    clock: Callable[[], float],
+    chance: Callable[[], float],
+) -> Wiring:
+    """Takes settings, gives robots and senders for all receivers.
+
+    Raises:
+        ConfigError: a robot's address or secret cannot be right.
+    """
+    members = {name: members_of(settings, name, make_robot) for name in settings.receivers}
+    workers = {}
+    for name, receiver in settings.receivers.items():
+        sender = Sender(
+            name,
+            members[name],
+            outbox,
+            functools.partial(teller.tell, name),
+            metrics,
+            fallback=receiver.fallback,
+            told=told,
+            clock=clock,
+            chance=chance,
+        )
+        workers[name] = Worker(f"sender-{name}", sender.step, clock)
+    return Wiring(settings, members, workers)
+
+
+def make_robot(robot: RobotSettings, keyword: str) -> Robot:
+    """Takes a robot's settings and its receiver's keyword, gives its client.
+
+    Raises:
+        RobotError: the address or the secret cannot be right.
+    """
+    dingtalk = robot.dingtalk
+    return DingTalk(
+        dingtalk.webhook, dingtalk.secret, keyword=keyword, timeout_seconds=dingtalk.timeout_seconds
+    )
+
+
+def members_of(settings: Settings, receiver: str, make_robot: MakeRobot = make_robot) -> dict[str, Member]:
+    """Takes settings and a receiver's name, gives its robots by the outbox's name of each.
+
+    Raises:
+        ConfigError: an address or a secret cannot be right.
+    """
+    members: dict[str, Member] = {}
+    configured = settings.receivers[receiver]
+    for number, robot in enumerate(configured.robots):
+        place = f"receivers.{receiver}.robots.{number}"
+        try:
+            client = make_robot(robot, configured.keyword)
+        except RobotError as error:
+            raise ConfigError(f"{place}: {error}") from None
+        if client.name in members:
+            raise ConfigError(f"{place}: the same robot stands here twice")
+        limits = robot.limits
+        plan = RobotPlan(client.name, Budget(limits.messages, limits.per_seconds), limits.monthly)
+        members[client.name] = Member(client, plan, limits.lock_seconds)
+    return members
