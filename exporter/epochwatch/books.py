@@ -46,8 +46,8 @@ class Books:
         self.troubles = Troubles()
         self.ledger = Ledger(self.troubles, settings.min_delta)
         self.reader = Reader(self.troubles)
-        self.recorder = Recorder(self.ledger, self.reader, self.troubles, clock)
         self.timeline = Timeline(clock)
+        self.recorder = Recorder(self.ledger, self.timeline, self.reader, self.troubles, clock)
         self.progress = Progress(now(), settings.epochs, settings.steps)
 
     def settle(self) -> None:

@@ -6,9 +6,11 @@ Nothing here is called on the hot path. Whoever holds the recorder's lock may fo
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
 from operator import sub
+from typing import TypeVar, cast
 
 from .catalogue import EWMA_ALPHA, NONFINITE_KINDS
 from .trends import Best, Durations, Ewma, Pace, Spikes
@@ -19,6 +21,8 @@ METRIC_NAMES_LIMIT = 50
 PHASES_LIMIT = 20
 NAME_LIMIT = 200
 TRAIN = "train"
+
+Number = TypeVar("Number", int, float)
 
 # When, loss, learning rates, gradient norm, samples, tokens, further metrics.
 StepFact = tuple[
@@ -73,9 +77,9 @@ class Mean:
     total: float = 0.0
     count: int = 0
 
-    def add(self, losses: Sequence[float]) -> None:
-        self.total += sum(losses)
-        self.count += len(losses)
+    def add(self, total: float, count: int) -> None:
+        self.total += total
+        self.count += count
 
     def take(self) -> float | None:
         """Gives the mean and starts afresh; None if nothing was added."""
@@ -94,6 +98,15 @@ class Phase:
     loss: float | None = None
     accuracy: float | None = None
     metrics: dict[str, float] = field(default_factory=dict)
+
+
+def summed(values: Sequence[Number | None]) -> tuple[Sequence[Number], Number]:
+    """Gives the values without those that were left out, and their sum."""
+    try:
+        return values, sum(values)  # type: ignore[arg-type,return-value]  # a None makes it raise
+    except TypeError:
+        present = [value for value in values if value is not None]
+        return present, sum(present)
 
 
 def new_phase(name: str, min_delta: float) -> Phase:
@@ -127,25 +140,17 @@ class Ledger:
         self._since_epoch = Mean()
         self._in_epoch = False
 
-    def fold(self, facts: Iterable[Fact]) -> None:
+    def fold(self, facts: Sequence[Fact]) -> None:
         """Takes facts, oldest first; their values have all landed."""
-        steps: list[StepFact] = []
-        for fact in facts:
-            if fact.__class__ is tuple:
-                steps.append(fact)
-                continue
-            self._fold_steps(steps)
-            steps = []
-            if isinstance(fact, Report):
-                self._fold_report(fact)
-            elif isinstance(fact, EpochStart):
-                self.epochs, self._in_epoch = fact.completed, True
-                self.last_step_at = fact.at
-            elif isinstance(fact, EpochEnd):
-                self._end_epoch(fact)
-            elif isinstance(fact, Pause):
-                self.last_step_at = fact.at
-        self._fold_steps(steps)
+        if set(map(type, facts)) == {tuple}:  # as a rule, and quicker asked than sorted
+            self._fold_steps(cast("Sequence[StepFact]", facts))
+            return
+        for kind, group in groupby(facts, key=type):
+            if kind is tuple:
+                self._fold_steps(cast("list[StepFact]", list(group)))
+            else:
+                for fact in group:
+                    self._fold_other(fact)
 
     @property
     def current_epoch(self) -> int:
@@ -165,9 +170,18 @@ class Ledger:
             known = self.phases[name] = new_phase(name, self.min_delta)
         return known
 
+    def _fold_other(self, fact: Fact) -> None:
+        if isinstance(fact, Report):
+            self._fold_report(fact)
+        elif isinstance(fact, EpochStart):
+            self.epochs, self._in_epoch = fact.completed, True
+            self.last_step_at = fact.at
+        elif isinstance(fact, EpochEnd):
+            self._end_epoch(fact)
+        elif isinstance(fact, Pause):
+            self.last_step_at = fact.at
+
     def _fold_steps(self, steps: Sequence[StepFact]) -> None:
-        if not steps:
-            return
         times, losses, rates, norms, samples, tokens, metrics = zip(*steps, strict=True)
         self.steps += len(times)
         self._in_epoch = True
@@ -177,10 +191,10 @@ class Ledger:
         self.pace.recent_seconds.extend(seconds)
         self.last_step_at = times[-1]
         self._fold_rates(rates)
-        self._fold_losses([loss for loss in losses if loss is not None])
-        self._fold_norms([norm for norm in norms if norm is not None])
-        self.samples += sum(filter(None, samples))
-        self.tokens += sum(filter(None, tokens))
+        self._fold_losses(losses)
+        self._fold_norms(norms)
+        self.samples += self._counted("samples", samples)
+        self.tokens += self._counted("tokens", tokens)
         for values in filter(None, metrics):
             self._fold_values(TRAIN, values)
 
@@ -193,22 +207,31 @@ class Ledger:
             self.spikes.mute()
         self.learning_rates = groups
 
-    def _fold_losses(self, losses: list[float]) -> None:
+    def _counted(self, where: str, counts: Sequence[int | None]) -> int:
+        present, total = summed(counts)
+        if present and min(present) < 0:
+            self._troubles.report(where, f"must be a count of at least 0, got {min(present)}")
+            return sum(count for count in present if count > 0)
+        return total
+
+    def _fold_losses(self, with_gaps: Sequence[float | None]) -> None:
+        losses, total = summed(with_gaps)
         if not losses:
             return
-        self._since_reading.add(losses)
-        self._since_epoch.add(losses)
-        if not math.isfinite(sum(losses)):
+        self._since_reading.add(total, len(losses))
+        self._since_epoch.add(total, len(losses))
+        if not math.isfinite(total):
             finite = [loss for loss in losses if math.isfinite(loss)]
             self.nonfinite["loss"] += len(losses) - len(finite)
             losses = finite
         self.phase(TRAIN).ewma.update(losses)
         self.spikes.update(losses)
 
-    def _fold_norms(self, norms: list[float]) -> None:
+    def _fold_norms(self, with_gaps: Sequence[float | None]) -> None:
+        norms, total = summed(with_gaps)
         if norms:
             self.gradient_norm = norms[-1]
-            if not math.isfinite(sum(norms)):
+            if not math.isfinite(total):
                 self.nonfinite["gradient"] += sum(not math.isfinite(norm) for norm in norms)
 
     def _fold_report(self, report: Report) -> None:

@@ -8,6 +8,7 @@ the lock.
 from __future__ import annotations
 
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from statistics import median
@@ -15,6 +16,7 @@ from typing import Any
 
 from .landing import Landing
 from .ledger import Fact, Ledger, Report, StepFact
+from .timeline import Timeline
 from .troubles import Troubles
 from .values import Reader
 
@@ -27,9 +29,15 @@ class Recorder:
     """Records facts for `ledger`; one per run, written by the training thread."""
 
     def __init__(
-        self, ledger: Ledger, reader: Reader, troubles: Troubles, clock: Callable[[], float]
+        self,
+        ledger: Ledger,
+        timeline: Timeline,
+        reader: Reader,
+        troubles: Troubles,
+        clock: Callable[[], float],
     ) -> None:
         self._ledger = ledger
+        self._timeline = timeline
         self._reader = reader
         self._read = reader.read
         self._troubles = troubles
@@ -37,7 +45,7 @@ class Recorder:
         self._lock = threading.Lock()
         self._pending: list[Any] = []
         self._closed = False
-        self._step_seconds: list[float] = []
+        self._step_seconds: deque[float] = deque(maxlen=9)
         self.update_seconds = 0.0
 
     def step(
@@ -67,16 +75,17 @@ class Recorder:
                 lr = self._reader.read_groups(lr)
             if type(grad_norm) is not float and grad_norm is not None:
                 grad_norm = self._read(grad_norm, "grad_norm")
-            if samples is not None and (type(samples) is not int or samples < 0):
+            if type(samples) is not int and samples is not None:
                 samples = self._reader.read_count(samples, "samples")
-            if tokens is not None and (type(tokens) is not int or tokens < 0):
+            if type(tokens) is not int and tokens is not None:
                 tokens = self._reader.read_count(tokens, "tokens")
             pending = self._pending
             pending.append(
                 (now, loss, lr, grad_norm, samples, tokens, self._values(metrics) if metrics else None)
             )
-            if not len(pending) & 63:
-                self._every_64th(now)
+            # The first step after a fold, and every 64th from there.
+            if len(pending) & 63 == 1:
+                self._look_up(now)
         except Exception as error:
             self._troubles.report_exception("step", error)
 
@@ -129,21 +138,23 @@ class Recorder:
         values = {name: self._read(value, name) for name, value in metrics.items() if value is not None}
         return {name: value for name, value in values.items() if value is not None}
 
-    def _every_64th(self, started: float) -> None:
-        self._reader.poll()
-        # The median, because one call in a while waits for another thread and says nothing about the rest.
-        self._step_seconds = [*self._step_seconds[-8:], self._clock() - started]
-        self.update_seconds += 64 * median(self._step_seconds)
+    def _look_up(self, started: float) -> None:
+        """Does what need not be done at every step; `started` is when the present one began."""
+        if self._reader.uses_devices:
+            self._reader.poll()
+        if self._timeline.state == "starting":
+            self._timeline.enter("training")
+        self._step_seconds.append(self._clock() - started)
         if self._closed:
             self._pending.clear()
             self._troubles.report(
                 "step", "ignored: the run has ended, or this handle is a copy in another process"
             )
-        elif len(self._pending) >= BATCH and self._lock.acquire(blocking=False):
+        elif len(self._pending) > BATCH and self._lock.acquire(blocking=False):
             try:
-                folding = self._clock()
+                began = self._clock()
                 self._fold()
-                self.update_seconds += self._clock() - folding
+                self.update_seconds += self._clock() - began
             finally:
                 self._lock.release()
 
@@ -154,7 +165,10 @@ class Recorder:
             facts = landed_part(facts, give_up=len(facts) >= STUCK_LIMIT)
         # The facts go before they are folded: a fact that cannot be must not come again and again.
         del pending[: len(facts)]
-        self._ledger.fold(facts)
+        if facts:
+            self._ledger.fold(facts)
+            # The median, because one step in a while waits for another thread and says nothing about the rest.
+            self.update_seconds += len(facts) * median(self._step_seconds or (0.0,))
 
 
 def fact_values(fact: Any) -> Iterator[Any]:

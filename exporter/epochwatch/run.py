@@ -97,7 +97,8 @@ class Run:
         self._books = books
         self._session = session
         self._epoch_open = False
-        self.step: Callable[..., None] = self._first_step
+        # The recorder's own method: a call in between would double what a step costs.
+        self.step = books.recorder.step
         if session is not None:
             # A handle nobody holds can never be finished; its port and its thread are given back.
             dropped = weakref.finalize(self, session.end, "interrupted", hold=False)
@@ -220,14 +221,6 @@ class Run:
             state = "finished"
         if self._session is not None:
             self._session.end("interrupted" if self._session.end_watch.terminated else state)
-
-    def _first_step(self, *args: Any, **values: Any) -> None:
-        """Takes the first optimizer step; every further one goes straight to the recorder."""
-        books = self._books
-        if books.timeline.state == "starting":
-            books.timeline.enter("training")
-        self.step = books.recorder.step
-        self.step(*args, **values)
 
 
 def end_state(error: BaseException) -> str:

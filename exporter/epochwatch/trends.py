@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from bisect import bisect_left
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from statistics import median
 
@@ -46,9 +46,8 @@ class Best:
 
     def update(self, value: float, epoch: int) -> bool:
         """Takes the value of an epoch and tells whether it is the new best."""
-        if self.value is None:
-            better = math.isfinite(value)
-        else:
+        better = math.isfinite(value)
+        if self.value is not None:
             better = is_better(value, self.value, self.mode, self.min_delta)
         if better:
             self.value, self.epoch = value, epoch
@@ -63,13 +62,13 @@ class Ewma:
     mean: float = 0.0
     weight: float = 0.0
 
-    def update(self, values: Iterable[float]) -> None:
+    def update(self, values: Sequence[float]) -> None:
         """Takes finite values, oldest first."""
-        alpha, mean, weight = self.alpha, self.mean, self.weight
+        alpha, mean = self.alpha, self.mean
         for value in values:
             mean += alpha * (value - mean)
-            weight += alpha * (1.0 - weight)
-        self.mean, self.weight = mean, weight
+        self.mean = mean
+        self.weight = 1.0 - (1.0 - self.weight) * (1.0 - alpha) ** len(values)
 
     @property
     def value(self) -> float | None:
@@ -96,23 +95,33 @@ class Spikes:
         """Keeps the next 100 steps from counting."""
         self.muted = SPIKE_MUTED_STEPS
 
-    def update(self, losses: Iterable[float]) -> None:
+    def update(self, losses: Sequence[float]) -> None:
         """Takes finite losses, oldest first."""
-        mean, variance, seen, muted = self.mean, self.variance, self.seen, self.muted
-        squared_z = SPIKE_Z * SPIKE_Z
+        quiet = min(self.muted, len(losses))
+        if quiet:
+            self.muted -= quiet
+            self._learn(losses[:quiet])
+            losses = losses[quiet:]
+        mean, variance = self.mean, self.variance
+        alpha, keep, squared_z = SPIKE_ALPHA, 1.0 - SPIKE_ALPHA, SPIKE_Z * SPIKE_Z
         for loss in losses:
-            # The plain mean serves while it is the shorter memory of the two.
-            alpha = SPIKE_ALPHA if seen >= 50 else 1.0 / (seen + 1)
-            seen += 1
             distance = loss - mean
-            if muted:
-                muted -= 1
-            elif distance >= SPIKE_RELATIVE * abs(mean) and distance * distance >= squared_z * variance > 0.0:
+            if distance * distance > squared_z * variance and distance >= SPIKE_RELATIVE * abs(mean):
                 self.count += 1
                 distance = max(SPIKE_Z * math.sqrt(variance), SPIKE_RELATIVE * abs(mean))
-            mean += alpha * distance
-            variance = (1.0 - alpha) * (variance + alpha * distance * distance)
-        self.mean, self.variance, self.seen, self.muted = mean, variance, seen, muted
+            share = alpha * distance
+            mean += share
+            variance = keep * (variance + share * distance)
+        self.mean, self.variance = mean, variance
+
+    def _learn(self, losses: Sequence[float]) -> None:
+        for loss in losses:
+            self.seen += 1
+            # The plain mean serves while it is the shorter memory of the two.
+            alpha = max(SPIKE_ALPHA, 1.0 / self.seen)
+            share = alpha * (loss - self.mean)
+            self.variance = (1.0 - alpha) * (self.variance + share * (loss - self.mean))
+            self.mean += share
 
 
 @dataclass
