@@ -3,6 +3,7 @@
 import time
 
 import pytest
+
 from epochwatch.nvml import library_present
 
 STAMP = "exporter_last_collect_timestamp_seconds{collector=nvml}"
@@ -60,10 +61,14 @@ def test_a_failing_library_is_tried_less_and_less_often(machine, trainer):
 def test_a_driver_that_goes_away_is_opened_anew(machine, trainer):
     """The old initialisation is given back, and the series go on afterwards."""
     run = trainer(machine)
-    run.scrape_read()
+    run.scrape_until(lambda _: machine.count("nvmlEventSetWait_v2"))
+    machine.set("wait", 1)
+    run.scrape_until(lambda _: machine.count("nvmlEventSetFree"))
     machine.set("0.temperature", "!1")
     got = run.scrape_until(lambda scrape: scrape.up == 0)
     assert got.readings() == {}
+    assert set(run.ask("troubles")["counts"]) == {"nvml"}
+    machine.set("wait", None)
     machine.set("0.temperature", 64)
     got = run.scrape_until(lambda scrape: scrape.up == 1)
     assert got[TEMPERATURE] == 64

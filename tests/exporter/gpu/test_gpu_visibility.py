@@ -3,6 +3,7 @@
 from types import SimpleNamespace
 
 import pytest
+
 from epochwatch.gpu_devices import Board, Gpu
 from epochwatch.gpu_visibility import OrderUnknownError, choose, visible
 from epochwatch.ranks import Place

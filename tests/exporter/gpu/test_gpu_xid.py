@@ -108,6 +108,20 @@ def test_waiting_that_fails_is_told_and_taken_up_again(machine, trainer):
     ]
 
 
+def test_a_lost_gpu_does_not_deafen_the_watch_for_the_others(big_machine, trainer):
+    """The watch goes on with the devices that still take part."""
+    run = trainer(big_machine)
+    watched(big_machine, run)
+    big_machine.set("1.lost", 1)
+    big_machine.set("wait", 15)
+    run.scrape_until(lambda _: run.ask("troubles")["counts"].get("nvml_xid"))
+    big_machine.set("wait", None)
+    waits = big_machine.count("nvmlEventSetWait_v2")
+    run.scrape_until(lambda _: big_machine.count("nvmlEventSetWait_v2") > waits)
+    big_machine.xid(2, 74)
+    run.scrape_until(lambda scrape: scrape.get("gpu_xid_errors_total{gpu=2,xid=74}") == 1)
+
+
 def test_counts_survive_a_driver_that_is_opened_anew(machine, trainer):
     """The counters belong to the process, not to one initialisation of NVML."""
     run = trainer(machine)

@@ -11,11 +11,12 @@ import sys
 import threading
 import time
 
+from prometheus_client import CollectorRegistry, generate_latest
+
 from epochwatch.collector import Collector
 from epochwatch.gpu import Pace, gpu_source
 from epochwatch.ranks import Place
 from epochwatch.troubles import Troubles
-from prometheus_client import CollectorRegistry, generate_latest
 
 SETTINGS = json.loads(sys.argv[1])
 LOG: list[str] = []
