@@ -1,0 +1,167 @@
+"""What `start` accepts and how it refuses."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+import epochwatch
+from epochwatch.settings import Settings
+
+
+def test_arguments_win_over_the_environment_and_the_environment_over_defaults() -> None:
+    """An argument beats its variable, a variable beats the default."""
+    environ = {"EPOCHWATCH_PORT": "9500", "EPOCHWATCH_PATIENCE": "3", "EPOCHWATCH_RUN": "from-environment"}
+    settings = Settings.read({"run": "from-argument", "port": 9400, "patience": None}, environ)
+    assert (settings.run, settings.port, settings.patience, settings.epochs) == (
+        "from-argument",
+        9400,
+        3,
+        None,
+    )
+
+
+def test_every_argument_has_its_variable() -> None:
+    """Every setting can come from the environment alone, as text."""
+    environ = {
+        "EPOCHWATCH_RUN": "digits",
+        "EPOCHWATCH_EPOCHS": "30",
+        "EPOCHWATCH_STEPS": "1000",
+        "EPOCHWATCH_MONITOR": "validation/accuracy",
+        "EPOCHWATCH_MODE": "max",
+        "EPOCHWATCH_PATIENCE": "5",
+        "EPOCHWATCH_MIN_DELTA": "0.01",
+        "EPOCHWATCH_PORT": "0",
+        "EPOCHWATCH_ADDR": "127.0.0.1",
+        "EPOCHWATCH_TARGETS_DIR": "/srv/targets",
+        "EPOCHWATCH_ALERTMANAGER_URL": "http://alertmanager:9093/",
+        "EPOCHWATCH_NOTIFY": "dingtalk",
+        "EPOCHWATCH_LABELS": "team=vision, owner=wang",
+        "EPOCHWATCH_GPU": "off",
+    }
+    expected = Settings(
+        run="digits",
+        epochs=30,
+        steps=1000,
+        monitor="validation/accuracy",
+        mode="max",
+        patience=5,
+        min_delta=0.01,
+        port=0,
+        addr="127.0.0.1",
+        targets_dir=Path("/srv/targets"),
+        alertmanager_url="http://alertmanager:9093",
+        notify="dingtalk",
+        labels={"team": "vision", "owner": "wang"},
+        gpu=False,
+    )
+    assert expected == Settings.read({}, environ)
+
+
+def both(name: str) -> str:
+    return f" (argument {name}=, environment EPOCHWATCH_{name.upper()})"
+
+
+BAD = [
+    ({"run": ""}, "run must be a text that is not empty; got ''" + both("run")),
+    ({"run": 5}, "run must be a text that is not empty; got 5" + both("run")),
+    (
+        {"run": "a\nb"},
+        "run must be one line of valid UTF-8 without control characters; got 'a\\nb'" + both("run"),
+    ),
+    (
+        {"run": "\udcff"},
+        "run must be one line of valid UTF-8 without control characters; got '\\udcff'" + both("run"),
+    ),
+    (
+        {"run": "x" * 10_000},
+        f"run must have at most 200 characters, this has 10000; got '{'x' * 56}..." + both("run"),
+    ),
+    ({"epochs": 0}, "epochs must be a whole number of at least 1; got 0" + both("epochs")),
+    ({"epochs": True}, "epochs must be a whole number of at least 1; got True" + both("epochs")),
+    ({"steps": 2.5}, "steps must be a whole number of at least 1; got 2.5" + both("steps")),
+    (
+        {"monitor": "loss"},
+        "monitor must be phase/metric, as in \"validation/loss\"; got 'loss'" + both("monitor"),
+    ),
+    ({"mode": "lower"}, 'mode must be "min" or "max"; got \'lower\'' + both("mode")),
+    ({"patience": -1}, "patience must be a whole number of at least 1; got -1" + both("patience")),
+    (
+        {"min_delta": float("nan")},
+        "min_delta must be a number from 0 up to, but not including, 1; got nan" + both("min_delta"),
+    ),
+    ({"port": "9400"}, "port must be a whole number from 0 to 65535; got '9400'" + both("port")),
+    ({"port": 70000}, "port must be a whole number from 0 to 65535; got 70000" + both("port")),
+    (
+        {"addr": "http://0.0.0.0"},
+        'addr must be a host name or an IP address, as in "0.0.0.0" or "127.0.0.1"; '
+        "got 'http://0.0.0.0'" + both("addr"),
+    ),
+    ({"targets_dir": 3}, "targets_dir must be a path; got 3" + both("targets_dir")),
+    (
+        {"alertmanager_url": "alertmanager:9093"},
+        'alertmanager_url must be an http:// or https:// address, as in "http://alertmanager:9093"'
+        + both("alertmanager_url"),
+    ),
+    ({"notify": "slack"}, "notify must be \"dingtalk\" or absent; got 'slack'" + both("notify")),
+    (
+        {"labels": ["team"]},
+        'labels must map names to texts, as in {"team": "vision"}; got [\'team\']' + both("labels"),
+    ),
+    (
+        {"labels": {"1st": "x"}},
+        "labels must have names of letters, digits and _, not starting with a digit or __; got '1st'"
+        + both("labels"),
+    ),
+    (
+        {"labels": {"phase": "x"}},
+        "labels must not use a name that epochwatch or Prometheus uses itself; got 'phase'" + both("labels"),
+    ),
+    ({"labels": {"team": 5}}, "labels must be a text that is not empty; got 5" + both("labels")),
+    ({"gpu": "yes"}, "gpu must be True or False; got 'yes'" + both("gpu")),
+]
+
+
+@pytest.mark.parametrize(("wrong", "message"), BAD, ids=[message[:50] for _, message in BAD])
+def test_a_wrong_argument_is_refused_with_what_to_do(wrong: dict[str, object], message: str) -> None:
+    """A wrong type or range raises at start, naming the rule, the value, the argument and the variable."""
+    with pytest.raises(epochwatch.SettingsError, match=f"^{re.escape(message)}$"):
+        Settings.read({"run": "digits", **wrong}, {})
+
+
+@pytest.mark.parametrize(
+    ("environ", "message"),
+    [
+        (
+            {"EPOCHWATCH_PORT": "http"},
+            "port must be a whole number from 0 to 65535; got 'http'" + both("port"),
+        ),
+        ({"EPOCHWATCH_GPU": "maybe"}, "gpu must be True or False; got 'maybe'" + both("gpu")),
+        (
+            {"EPOCHWATCH_LABELS": "vision"},
+            "labels must look like \"team=vision,owner=wang\"; got 'vision'" + both("labels"),
+        ),
+        (
+            {"EPOCHWATCH_MIN_DELTA": "inf"},
+            "min_delta must be a number from 0 up to, but not including, 1; got 'inf'" + both("min_delta"),
+        ),
+    ],
+)
+def test_a_wrong_variable_is_refused_with_what_to_do(environ: dict[str, str], message: str) -> None:
+    """A variable that cannot be read raises as its argument would."""
+    with pytest.raises(epochwatch.SettingsError, match=f"^{re.escape(message)}$"):
+        Settings.read({"run": "digits"}, environ)
+
+
+def test_a_run_without_a_name_is_refused() -> None:
+    """No name at all tells how to give one."""
+    expected = 'run must name the run, as in epochwatch.start("resnet50-imagenet")' + both("run")
+    with pytest.raises(epochwatch.SettingsError, match=f"^{re.escape(expected)}$"):
+        Settings.read({}, {})
+
+
+def test_a_password_in_an_address_is_not_shown() -> None:
+    """The refused Alertmanager address is left out of the message, because it may hold a password."""
+    with pytest.raises(epochwatch.SettingsError) as refused:
+        Settings.read({"run": "digits", "alertmanager_url": "ftp://me:hunter2@host"}, {})
+    assert "hunter2" not in str(refused.value)
