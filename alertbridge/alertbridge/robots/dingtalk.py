@@ -158,4 +158,4 @@ def _calling(text: str, mention: Mention, all_too: bool) -> str:
     if mention.all and all_too:
         names = [EVERYBODY, *names]
     missing = [name for name in names if not re.search(rf"(?<!\S){re.escape(name)}(?!\S)", text)]
-    return f"{text}\n\n{' '.join(missing)}" if missing else text
+    return f"{text.rstrip()}\n\n{' '.join(missing)}" if missing else text

@@ -122,7 +122,7 @@ class GroupRobot(ABC):
     def _with_keyword(self, title: str, text: str) -> str:
         if not self._keyword or self._keyword in title or self._keyword in text:
             return text
-        return f"{text}\n\n{self._keyword}"
+        return f"{text.rstrip()}\n\n{self._keyword}"
 
 
 def _encoded(body: Mapping[str, Any]) -> bytes:

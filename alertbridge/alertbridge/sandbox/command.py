@@ -1,0 +1,101 @@
+"""`alertbridge sandbox`."""
+
+from __future__ import annotations
+
+import signal
+from types import FrameType
+from urllib.parse import quote
+
+import click
+
+from alertbridge.sandbox.app import create_app
+from alertbridge.sandbox.call import Limit, Rules
+from alertbridge.sandbox.modes import Mode
+from alertbridge.sandbox.reception import Reception
+from alertbridge.sandbox.serving import SandboxServer
+from alertbridge.sandbox.terminal import Terminal
+from alertbridge.secret import Secret
+
+
+@click.command()
+@click.option(
+    "--listen", default="127.0.0.1:8070", show_default=True, help="HOST:PORT; port 0 picks a free one."
+)
+@click.option(
+    "--token",
+    "tokens",
+    multiple=True,
+    default=["sandbox"],
+    show_default=True,
+    help="access_token of a robot; repeat it for several robots.",
+)
+@click.option("--secret", help="Ask for calls signed with this secret (SEC…), as a robot with 加签 does.")
+@click.option("--keyword", "keywords", multiple=True, help="Ask for one of these words in each message.")
+@click.option(
+    "--messages",
+    default=20,
+    show_default=True,
+    type=click.IntRange(min=1),
+    help="Calls that one robot takes in a window.",
+)
+@click.option(
+    "--per-seconds",
+    default=60.0,
+    show_default=True,
+    type=click.FloatRange(min=0.001),
+    help="Length of the window.",
+)
+@click.option(
+    "--lock-seconds",
+    default=600.0,
+    show_default=True,
+    type=click.FloatRange(min=0),
+    help="How long a robot is locked beyond that.",
+)
+@click.option("--name", default="alertbridge", show_default=True, help="The robot's name in the group.")
+def sandbox(
+    listen: str,
+    tokens: tuple[str, ...],
+    secret: str | None,
+    keywords: tuple[str, ...],
+    messages: int,
+    per_seconds: float,
+    lock_seconds: float,
+    name: str,
+) -> None:
+    """Stands in for the robots of DingTalk, Feishu and WeCom, and shows what the group would see.
+
+    It checks what the vendor checks: token, signature and its time, content type, fields, 20,000 bytes, keyword, 20
+    messages a minute. Messages are printed here and shown on its page; nothing leaves this machine.
+    """
+    rules = Rules(
+        tokens=tuple(Secret(token) for token in tokens),
+        secret=Secret(secret) if secret else None,
+        keywords=tuple(keywords),
+        limit=Limit(messages, per_seconds, lock_seconds),
+        name=name,
+    )
+    app = create_app(rules, told=Terminal().tell)
+    with SandboxServer(app, listen) as server:
+        _end_on_signals(app.extensions["sandbox"])
+        click.echo(_greeting(server.url, tokens, signed=bool(secret)))
+        server.run()
+
+
+def _greeting(url: str, tokens: tuple[str, ...], signed: bool) -> str:
+    lines = [f"sandbox robot: what the group sees is at {url}/", ""]
+    lines += [f"  DINGTALK_WEBHOOK={url}/robot/send?access_token={quote(token, safe='')}" for token in tokens]
+    lines.append(
+        "  DINGTALK_SECRET=(the --secret above)" if signed else "  no secret: unsigned messages are taken"
+    )
+    return "\n".join([*lines, "", "messages appear below; Ctrl-C ends"])
+
+
+def _end_on_signals(reception: Reception) -> None:
+    def end(number: int, frame: FrameType | None) -> None:
+        # Lets go of calls that hang, so that no thread holds up the end.
+        reception.switch.set(Mode())
+        raise SystemExit(0)
+
+    signal.signal(signal.SIGTERM, end)
+    signal.signal(signal.SIGINT, end)

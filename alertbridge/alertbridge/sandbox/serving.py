@@ -1,0 +1,84 @@
+"""Serves the sandbox with waitress."""
+
+from __future__ import annotations
+
+import threading
+from types import TracebackType
+from typing import Any
+
+from flask import Flask
+from waitress import wasyncore
+from waitress.server import create_server
+
+from alertbridge.errors import ConfigError
+
+# Each call that hangs in a failure mode holds one.
+THREADS = 24
+CLOSE_SECONDS = 2.0
+
+
+class SandboxServer:
+    """The sandbox on a port, reachable from the moment it is made.
+
+    Args:
+        listen: HOST:PORT; port 0 picks a free one.
+
+    Raises:
+        ConfigError: the address cannot be listened on.
+    """
+
+    def __init__(self, app: Flask, listen: str) -> None:
+        host, _, port = listen.rpartition(":")
+        if not host or not port.isdecimal():
+            raise ConfigError(f"--listen {listen}: write HOST:PORT, for example 127.0.0.1:8070")
+        self._sockets: dict[int, Any] = {}
+        self._ended = threading.Event()
+        self._ended.set()
+        try:
+            self._server: Any = create_server(
+                app,
+                map=self._sockets,
+                host=host.strip("[]"),
+                port=int(port),
+                threads=THREADS,
+                # Lets a hanging call see that its caller has gone.
+                channel_request_lookahead=1,
+                asyncore_use_poll=True,
+                ident="sandbox",
+                clear_untrusted_proxy_headers=True,
+            )
+        except (OSError, ValueError, OverflowError) as error:
+            said = getattr(error, "strerror", None) or error
+            raise ConfigError(f"cannot listen on {listen}: {said}; choose another --listen") from None
+        addresses = getattr(self._server, "effective_listen", None)
+        port_number = addresses[0][1] if addresses else self._server.effective_port
+        self.url = f"http://{host}:{port_number}"
+
+    def __enter__(self) -> SandboxServer:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def run(self) -> None:
+        """Serves until SystemExit or KeyboardInterrupt is raised in this thread, or `close` called in another."""
+        self._ended.clear()
+        try:
+            self._server.run()
+        finally:
+            self._ended.set()
+
+    def close(self) -> None:
+        """Stops listening, hangs up, ends the threads."""
+        if not self._ended.is_set():
+            # The loop's sockets belong to its thread; the trigger runs this there.
+            trigger = next(one for one in self._sockets.values() if hasattr(one, "pull_trigger"))
+            trigger.pull_trigger(self._hang_up)
+            self._ended.wait(CLOSE_SECONDS)
+        self._hang_up()
+        self._server.task_dispatcher.shutdown(timeout=CLOSE_SECONDS)
+
+    def _hang_up(self) -> None:
+        wasyncore.close_all(self._sockets, ignore_all=True)
