@@ -199,13 +199,15 @@ class Ledger:
             self._fold_values(TRAIN, values)
 
     def _fold_rates(self, rates: Sequence[float | dict[str, float] | None]) -> None:
-        latest = next((rate for rate in reversed(rates) if rate is not None), None)
-        if latest is None:
-            return
-        groups = latest if isinstance(latest, dict) else {"0": latest}
-        if any(rate > self.learning_rates.get(name, rate) for name, rate in groups.items()):
-            self.spikes.mute()
-        self.learning_rates = groups
+        if rates.count(rates[0]) == len(rates):  # as a rule
+            rates = rates[:1]
+        for index, rate in enumerate(rates):
+            if rate is None:
+                continue
+            groups = rate if isinstance(rate, dict) else {"0": rate}
+            if any(rate > self.learning_rates.get(name, rate) for name, rate in groups.items()):
+                self.spikes.mute(index)
+            self.learning_rates = groups
 
     def _counted(self, where: str, counts: Sequence[int | None]) -> int:
         present, total = summed(counts)

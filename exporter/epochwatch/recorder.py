@@ -140,11 +140,11 @@ class Recorder:
 
     def _look_up(self, started: float) -> None:
         """Does what need not be done at every step; `started` is when the present one began."""
+        self._step_seconds.append(self._clock() - started)
         if self._reader.uses_devices:
             self._reader.poll()
         if self._timeline.state == "starting":
             self._timeline.enter("training")
-        self._step_seconds.append(self._clock() - started)
         if self._closed:
             self._pending.clear()
             self._troubles.report(

@@ -91,9 +91,9 @@ class Spikes:
     seen: int = 0
     muted: int = SPIKE_MUTED_STEPS
 
-    def mute(self) -> None:
-        """Keeps the next 100 steps from counting."""
-        self.muted = SPIKE_MUTED_STEPS
+    def mute(self, after: int = 0) -> None:
+        """Keeps the next losses from counting, up to 100 beyond the first `after` of them."""
+        self.muted = after + SPIKE_MUTED_STEPS
 
     def update(self, losses: Sequence[float]) -> None:
         """Takes finite losses, oldest first."""

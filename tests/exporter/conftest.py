@@ -73,23 +73,25 @@ def wait_until(condition: Callable[[], object], seconds: float = 20.0) -> object
         time.sleep(0.02)
 
 
+def open_descriptors() -> int:
+    """Gives how many files and sockets this process has open."""
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
 @pytest.fixture(autouse=True)
 def _clean_process(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """No setting comes from outside, no thread and no descriptor is left behind."""
+    """No setting comes from outside, and no thread is left behind."""
     for name in [name for name in os.environ if name.startswith(("EPOCHWATCH_", "SLURM_", "OMPI_", "PMI_"))]:
         monkeypatch.delenv(name)
-    descriptors = Path("/proc/self/fd")
-    before = len(list(descriptors.iterdir()))
     yield
-    left = [thread.name for thread in threading.enumerate() if thread.name.startswith("epochwatch")]
-    assert not left
-    assert len(list(descriptors.iterdir())) <= before
+    assert not [thread.name for thread in threading.enumerate() if thread.name.startswith("epochwatch")]
 
 
 @pytest.fixture
 def start() -> Iterator[Callable[..., epochwatch.Run]]:
-    """Starts runs on free loopback ports and ends them after the test."""
+    """Starts runs on free loopback ports and ends them after the test; no socket is left behind."""
     runs: list[epochwatch.Run] = []
+    before = open_descriptors()
 
     def starter(name: str = "digits", **settings: object) -> epochwatch.Run:
         settings = {"port": 0, "addr": "127.0.0.1", "gpu": False, **settings}
@@ -98,7 +100,8 @@ def start() -> Iterator[Callable[..., epochwatch.Run]]:
 
     yield starter
     for run in runs:
-        run._session.end("interrupted", hold=False)  # nothing waits for a scrape that nobody makes
+        run._session.end("interrupted", hold=False)  # nobody will scrape again
+    assert open_descriptors() <= before
 
 
 @pytest.fixture
