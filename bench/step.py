@@ -1,7 +1,7 @@
 """What `run.step(loss, lr, grad_norm, samples)` costs the training thread, against prometheus_client by hand.
 
 The hand-written step sets 8 gauges, 2 counters and 1 histogram through cached children. Both are timed in
-short turns within one process, so that a busy machine slows both; the ratio is the median of the turns'.
+short turns within one process, by the thread's CPU time; the ratio is the median of the turns'.
 
     python bench/step.py [--quick]
 """
@@ -11,7 +11,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from statistics import median
-from time import perf_counter
+from time import perf_counter, thread_time
 
 import prometheus_client
 import torch
@@ -67,14 +67,14 @@ class HandWritten:
 
 def microseconds(step: Callable[..., None], loss: object) -> float:
     """Gives the mean cost of a call in microseconds, the loop's own cost taken off."""
-    began = perf_counter()
+    began = thread_time()
     for _ in range(CALLS):
         pass
-    empty = perf_counter() - began
-    began = perf_counter()
+    empty = thread_time() - began
+    began = thread_time()
     for _ in range(CALLS):
         step(loss=loss, lr=0.1, grad_norm=1.5, samples=64)
-    return (perf_counter() - began - empty) / CALLS * 1e6
+    return (thread_time() - began - empty) / CALLS * 1e6
 
 
 def main() -> int:

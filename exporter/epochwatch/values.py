@@ -121,7 +121,7 @@ def plain_number(value: Any) -> float:
         try:
             return float(value)
         except OverflowError:
-            return math.inf if value > 0 else -math.inf
+            return math.inf if value > 0 else -math.inf  # type: ignore[operator]  # every Real compares
     if getattr(value, "size", None) == 1 and hasattr(value, "item"):
         return plain_number(value.item())
     raise NotAScalarError(f"must be a number or a tensor of one element, got {shown(value)}")
