@@ -13,6 +13,7 @@ from alertbridge.cli_outbox import outbox
 from alertbridge.cli_trial import render, send_test
 from alertbridge.logs import set_up_logging
 from alertbridge.outbox.database import Database, move_aside
+from alertbridge.sandbox.command import sandbox
 from alertbridge.secret import mask_url
 from alertbridge.serving import serve as serve_app
 from alertbridge.settings import Settings
@@ -78,3 +79,4 @@ def check_config(config: Path | None) -> None:
 main.add_command(outbox)
 main.add_command(render)
 main.add_command(send_test)
+main.add_command(sandbox)

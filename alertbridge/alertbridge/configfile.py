@@ -154,7 +154,11 @@ class _Document:
             self.lines[inner] = key_node.start_mark.line + 1
             if own_keys.count(key) > 1:
                 self.refuse(inner, "stands here twice; keep one of them")
-            values[key] = self._value(loader, value_node, inner, above)
+            value = self._value(loader, value_node, inner, above)
+            # A variable that is set but empty counts as absent: Compose hands every variable through.
+            if value == "" and value_node.value:
+                continue
+            values[key] = value
         for key in [f"{name}_file" for name in secret_keys() if f"{name}_file" in values]:
             self._read_secret_file(values, key, place)
         return values

@@ -6,12 +6,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any, Literal
 
-from sqlalchemy import Connection, Table, insert, select
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import Connection, insert, select
 
 from alertbridge.identity import STALE_SECONDS, Copy, is_duplicate
 from alertbridge.outbox.arrival import Arrival
 from alertbridge.outbox.tables import notifications, resolved, seen
+from alertbridge.outbox.upsert import upsert
 
 Verdict = Literal["stored", "duplicate", "stale"]
 # Below every store's limit of bound values in one statement.
@@ -83,7 +83,7 @@ def _remember(
     connection: Connection, arrivals: Sequence[Arrival], copies: dict[str, dict[str, Copy]]
 ) -> None:
     told = {(arrival.key, arrival.source): copies[arrival.key][arrival.source] for arrival in arrivals}
-    _upsert(
+    upsert(
         connection,
         seen,
         [
@@ -92,20 +92,7 @@ def _remember(
         ],
     )
     ends = {key: arrival.received_at for arrival in arrivals for key in arrival.resolved}
-    _upsert(connection, resolved, [{"key": key, "seen_at": seen_at} for key, seen_at in ends.items()])
-
-
-def _upsert(connection: Connection, table: Table, rows: list[dict[str, Any]]) -> None:
-    if not rows:
-        return
-    keys = [column.name for column in table.primary_key.columns]
-    dialect = sqlite if connection.dialect.name == "sqlite" else postgresql
-    statement = dialect.insert(table)
-    changed = [column.name for column in table.columns if column.name not in keys]
-    values = {name: statement.excluded[name] for name in changed}
-    # In one order everywhere: two replicas that lock rows crosswise would wait for each other.
-    ordered = sorted(rows, key=lambda row: [row[key] for key in keys])
-    connection.execute(statement.on_conflict_do_update(index_elements=keys, set_=values), ordered)
+    upsert(connection, resolved, [{"key": key, "seen_at": seen_at} for key, seen_at in ends.items()])
 
 
 def _chunks(keys: Iterable[str]) -> Iterator[list[str]]:

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 
-from sqlalchemy import Connection, func, insert, select
+from sqlalchemy import Connection, func, select
 
 from alertbridge.budget import Budget
 from alertbridge.outbox.tables import calls, receivers, robots
+from alertbridge.outbox.upsert import insert_new
 
 # Where the vendors count months.
 _CHINA = timezone(timedelta(hours=8))
@@ -82,12 +83,16 @@ def lock(connection: Connection, receiver: str, plans: Sequence[RobotPlan]) -> N
 
     On SQLite the transaction itself does that.
     """
-    known = select(receivers.c.receiver).where(receivers.c.receiver == receiver).with_for_update()
-    if connection.execute(known).first() is None:
-        connection.execute(insert(receivers).values(receiver=receiver))
     names = sorted({plan.robot for plan in plans})
+    fresh = {"paused_until": 0.0, "limited": False, "failures": 0, "month": "", "month_messages": 0}
+    known = select(receivers.c.receiver).where(receivers.c.receiver == receiver).with_for_update()
     # In one order everywhere: two replicas that lock rows crosswise would wait for each other.
-    query = select(robots.c.robot).where(robots.c.robot.in_(names)).order_by(robots.c.robot).with_for_update()
-    for name in sorted(set(names) - set(connection.execute(query).scalars())):
-        fresh = {"robot": name, "paused_until": 0.0, "limited": False, "failures": 0, "month": ""}
-        connection.execute(insert(robots).values(**fresh, month_messages=0))
+    called = (
+        select(robots.c.robot).where(robots.c.robot.in_(names)).order_by(robots.c.robot).with_for_update()
+    )
+    if connection.execute(known).first() is None:
+        insert_new(connection, receivers, [{"receiver": receiver}])
+        connection.execute(known)
+    if len(connection.execute(called).all()) < len(names):
+        insert_new(connection, robots, [{"robot": name, **fresh} for name in names])
+        connection.execute(called)

@@ -171,5 +171,5 @@ def _dead(
         path,
     ).where(mine, ~(" " + notifications.c.path).contains(f" {fallback} ", autoescape=True))
     in_order = told_instead.order_by(notifications.c.id)
-    moved = connection.execute(insert(notifications).from_select(columns, in_order))
-    return Settled("dead", fallback if moved.rowcount else "")
+    moved = insert(notifications).from_select(columns, in_order).returning(notifications.c.id)
+    return Settled("dead", fallback if connection.execute(moved).first() else "")
