@@ -1,0 +1,142 @@
+#!/usr/bin/env bash
+# A container engine for a machine that has none and reaches no image registry: podman and stand-in images, all in
+# .stack/compose. For root on Debian or Ubuntu.
+#
+#   tests/compose/engine.sh up      installs podman, makes the images, starts the engine, prints its environment
+#   tests/compose/engine.sh down    stops the engine; the images stay for the next time
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+
+home=$PWD/.stack/compose
+suite=bookworm
+compose_suite=trixie # the first Debian with Compose 2
+mirror=${DEBIAN_MIRROR:-http://deb.debian.org/debian}
+keys=/usr/share/keyrings/debian-archive-keyring.gpg
+export CONTAINERS_CONF=$home/containers.conf
+
+say() { printf 'engine: %s\n' "$1" >&2; }
+stop() { say "$1"; exit 1; }
+engine() { "$home/engine" "$@"; }
+
+install_podman() {
+  command -v podman debootstrap runc >/dev/null && [ -e /usr/lib/podman/netavark ] && return
+  say "installing podman"
+  apt-get -qq update
+  apt-get -qq install -y --no-install-recommends \
+    podman runc netavark aardvark-dns iptables debootstrap debian-archive-keyring >/dev/null
+}
+
+write_configuration() {
+  mkdir -p "$home"
+  # Engines ask for more than a confined root may grant.
+  printf '[containers]\ndefault_ulimits = ["nofile=%s:%s", "nproc=4096:4096"]\n' "$(ulimit -n)" "$(ulimit -n)" \
+    >"$CONTAINERS_CONF"
+  cat >"$home/engine" <<SCRIPT
+#!/bin/sh
+CONTAINERS_CONF=$CONTAINERS_CONF exec podman --root $home/images --runroot $home/run --runtime runc \\
+  --cgroup-manager cgroupfs "\$@"
+SCRIPT
+  chmod +x "$home/engine"
+}
+
+fetch_compose() {
+  [ -x "$home/docker-compose" ] && return
+  say "fetching docker-compose from Debian $compose_suite"
+  local apt=$home/apt
+  mkdir -p "$apt/lists/partial" "$apt/archives/partial"
+  touch "$apt/status"
+  echo "deb [signed-by=$keys] $mirror $compose_suite main" >"$apt/sources.list"
+  local get=(apt-get -qq -o "Dir::State=$apt" -o "Dir::State::lists=$apt/lists" -o "Dir::State::status=$apt/status"
+    -o "Dir::Cache=$apt" -o "Dir::Etc::sourcelist=$apt/sources.list" -o Dir::Etc::sourceparts=/dev/null
+    -o APT::Sandbox::User=root)
+  (cd "$apt" && "${get[@]}" update && "${get[@]}" download docker-compose && dpkg -x docker-compose_*.deb unpacked)
+  cp "$apt/unpacked/usr/libexec/docker/cli-plugins/docker-compose" "$home/docker-compose"
+  rm -rf "$apt"
+}
+
+# Gives --volume options that show a build what this machine's pip is configured with: files, certificates, local indexes.
+pip_volumes() {
+  local path
+  for path in /etc/pip.conf /etc/ssl/certs \
+    $(.venv/bin/python -m pip config list | grep -oE "(file://)?/[^ ']+" | sed 's#^file://##; s#/simple/*$##' | sort -u); do
+    if [ -d "$path" ] || [ -f "$path" ]; then echo "--volume=$path:$path:ro"; fi
+  done
+  if [ -f ~/.config/pip/pip.conf ]; then echo "--volume=$HOME/.config/pip/pip.conf:/etc/xdg/pip/pip.conf:ro"; fi
+}
+
+build() {
+  local volumes
+  mapfile -t volumes < <(pip_volumes | sort -u)
+  engine build -q --format docker --network host --pull=never "${volumes[@]}" "$@" >/dev/null 2>"$home/build.log" \
+    || { tail -n 30 "$home/build.log" >&2; stop "the build of ${*: -1} failed"; }
+}
+
+make_stand_ins() {
+  if ! engine image exists stand-in/debian:bookworm; then
+    say "making a Debian image"
+    debootstrap --variant=minbase --include=ca-certificates "$suite" "$home/debian" "$mirror" >"$home/build.log"
+    tar -C "$home/debian" --exclude='./proc/*' --exclude='./sys/*' --exclude='./dev/*' --exclude='./var/lib/apt/lists/*' \
+      --exclude='./var/cache/apt/*' -c . | engine import --quiet - stand-in/debian:bookworm >/dev/null
+    rm -rf "$home/debian"
+  fi
+  local target tag
+  for target in python pytorch prometheus alertmanager grafana; do
+    tag=docker.io/$(image_of "$target")
+    engine image exists "$tag" && continue
+    say "making a stand-in for ${tag#docker.io/}"
+    build -f tests/compose/stand-ins.Dockerfile --target "$target" -t "$tag" tests/compose
+  done
+}
+
+# Gives the name under which the shipped files ask for an image.
+image_of() {
+  case $1 in
+    python) sed -n 's/^ARG PYTHON_IMAGE=/library\//p' alertbridge/Dockerfile ;;
+    pytorch) sed -n 's/^ARG BASE_IMAGE=//p' exporter/Dockerfile ;;
+    *) sed -n "s/^ *image: \(.*\/$1:.*\)/\1/p" docker-compose.yml | sort -u ;;
+  esac
+}
+
+build_ours() {
+  say "building our images"
+  build -f alertbridge/Dockerfile -t "docker.io/$(image_of alertbridge)" .
+  build -f exporter/Dockerfile --target demo -t "docker.io/$(image_of training-demo)" .
+}
+
+start_service() {
+  [ -S "$home/engine.sock" ] && curl_ok && return
+  rm -f "$home/engine.sock"
+  setsid "$home/engine" system service --time=0 "unix://$home/engine.sock" </dev/null >"$home/service.log" 2>&1 &
+  echo $! >"$home/service.pid"
+  for _ in $(seq 50); do
+    curl_ok && return
+    sleep 0.1
+  done
+  tail "$home/service.log" >&2
+  stop "podman's service does not answer"
+}
+
+curl_ok() { DOCKER_HOST=unix://$home/engine.sock "$home/docker-compose" ls >/dev/null 2>&1; }
+
+case ${1:-} in
+  up)
+    [ "$(id -u)" = 0 ] || stop "needs root; or install Docker, then it is not needed"
+    command -v apt-get >/dev/null || stop "needs Debian or Ubuntu; or install Docker, then it is not needed"
+    install_podman
+    write_configuration
+    fetch_compose
+    make_stand_ins
+    build_ours
+    start_service
+    echo "DOCKER_HOST=unix://$home/engine.sock"
+    echo "COMPOSE=$home/docker-compose"
+    echo "ENGINE=$home/engine"
+    ;;
+  down)
+    if [ -f "$home/service.pid" ]; then
+      kill "$(cat "$home/service.pid")" 2>/dev/null || true
+      rm -f "$home/service.pid" "$home/engine.sock"
+    fi
+    ;;
+  *) stop "up or down?" ;;
+esac
