@@ -80,6 +80,7 @@ class Content:
         title: what the list of chats and the phone's notification show.
         mentioned: who is really called: named both in the list and in the text; `all` for everybody.
         at: the vendor's list as it was sent.
+        signed: the call's signature was asked for and is right.
     """
 
     msgtype: str
@@ -90,6 +91,7 @@ class Content:
     at: Mapping[str, Any] = field(default_factory=dict)
     mentioned: tuple[str, ...] = ()
     msg_uuid: str | None = None
+    signed: bool = False
 
 
 class Vendor(Protocol):

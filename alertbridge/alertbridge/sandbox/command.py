@@ -8,6 +8,7 @@ from urllib.parse import quote
 
 import click
 
+from alertbridge.cli_options import teaching_errors
 from alertbridge.sandbox.app import create_app
 from alertbridge.sandbox.call import Limit, Rules
 from alertbridge.sandbox.modes import Mode
@@ -53,6 +54,7 @@ from alertbridge.secret import Secret
     help="How long a robot is locked beyond that.",
 )
 @click.option("--name", default="alertbridge", show_default=True, help="The robot's name in the group.")
+@teaching_errors
 def sandbox(
     listen: str,
     tokens: tuple[str, ...],
@@ -65,8 +67,8 @@ def sandbox(
 ) -> None:
     """Stands in for the robots of DingTalk, Feishu and WeCom, and shows what the group would see.
 
-    It checks what the vendor checks: token, signature and its time, content type, fields, 20,000 bytes, keyword, 20
-    messages a minute. Messages are printed here and shown on its page; nothing leaves this machine.
+    It checks what the vendor checks: token, signature and its time, content type, fields, 20,000 bytes,
+    keyword, 20 messages a minute. Messages are printed here and shown on its page; nothing leaves this machine.
     """
     rules = Rules(
         tokens=tuple(Secret(token) for token in tokens),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from alertbridge.robots.dingtalk import signature
@@ -58,7 +59,8 @@ class DingTalk:
             return _missing("json", "the body is not JSON")
         if not isinstance(body, dict):
             return _missing("json", "the body is not a JSON object")
-        return _message(body, rules.keywords)
+        content = _message(body, rules.keywords)
+        return content if isinstance(content, Refusal) else replace(content, signed=rules.secret is not None)
 
     def unknown_robot(self) -> Refusal:
         return Refusal(300005, "token is not exist", "no robot has this access_token")

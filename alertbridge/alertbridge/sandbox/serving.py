@@ -31,6 +31,7 @@ class SandboxServer:
         host, _, port = listen.rpartition(":")
         if not host or not port.isdecimal():
             raise ConfigError(f"--listen {listen}: write HOST:PORT, for example 127.0.0.1:8070")
+        self._thread: threading.Thread | None = None
         self._sockets: dict[int, Any] = {}
         self._ended = threading.Event()
         self._ended.set()
@@ -62,6 +63,12 @@ class SandboxServer:
     ) -> None:
         self.close()
 
+    def start(self) -> None:
+        """Serves in a thread of its own until `close`."""
+        self._thread = threading.Thread(target=self.run, name="sandbox", daemon=True)
+        self._ended.clear()
+        self._thread.start()
+
     def run(self) -> None:
         """Serves until SystemExit or KeyboardInterrupt is raised in this thread, or `close` called in another."""
         self._ended.clear()
@@ -77,6 +84,8 @@ class SandboxServer:
             trigger = next(one for one in self._sockets.values() if hasattr(one, "pull_trigger"))
             trigger.pull_trigger(self._hang_up)
             self._ended.wait(CLOSE_SECONDS)
+        if self._thread is not None:
+            self._thread.join(CLOSE_SECONDS)
         self._hang_up()
         self._server.task_dispatcher.shutdown(timeout=CLOSE_SECONDS)
 
