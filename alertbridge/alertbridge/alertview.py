@@ -58,6 +58,7 @@ class AlertView:
         level: critical, warning, info or other; `emoji` and `word` show it.
         name: What happened, in words if the alert is one of the shipped rules'.
         subject: To what it happened: the run, else the job, the GPU or the machine.
+        brief: The summary, without the subject that stands before it in many rules, if it says more than `name`.
         lines: The description, one item a line, at most `MOST_LINES`.
         age: How long it has been firing; how long it fired if it is resolved.
         details: Names and values of the labels that are not said elsewhere in the message.
@@ -72,6 +73,7 @@ class AlertView:
     name: Markdown
     subject: Markdown
     summary: Markdown
+    brief: Markdown
     description: Markdown
     lines: tuple[Markdown, ...]
     since: str
@@ -85,6 +87,7 @@ class AlertView:
 def alert_view(alert: Alert, lens: Lens, shared: Mapping[str, str]) -> AlertView:
     """Takes an alert and the labels that it shares with all others, gives what a template sees of it."""
     level, sign, word = look_of(alert, lens.language)
+    summary = annotation(alert, "summary", lens.language)
     description = annotation(alert, "description", lens.language)
     return AlertView(
         firing=not alert.ended,
@@ -95,7 +98,8 @@ def alert_view(alert: Alert, lens: Lens, shared: Mapping[str, str]) -> AlertView
         alertname=lens.cleaned(alert.labels.get("alertname", ""), NAME_LIMIT),
         name=name_of(alert, lens),
         subject=subject_of(alert.labels, lens),
-        summary=lens.cleaned(annotation(alert, "summary", lens.language), SUMMARY_LIMIT),
+        summary=lens.cleaned(summary, SUMMARY_LIMIT),
+        brief=brief_of(alert, lens),
         description=lens.cleaned(description, DESCRIPTION_LIMIT),
         lines=_lines(description, lens),
         since=lens.time(alert.starts_at),
@@ -116,7 +120,7 @@ def level_of(alert: Alert) -> wording.Level:
 
 def is_event(alert: Alert) -> bool:
     """Takes an alert, gives whether it tells something that happened once, rather than a state that lasts."""
-    return alert.labels.get("event") == "true"
+    return alert.labels.get("event") == "true" or alert.labels.get("alertname") in wording.EVENT_EMOJI
 
 
 def look_of(alert: Alert, language: Language) -> tuple[wording.Level, wording.Sign, str]:
@@ -137,7 +141,18 @@ def name_of(alert: Alert, lens: Lens) -> Markdown:
 
 def subject_of(labels: Mapping[str, str], lens: Lens) -> Markdown:
     """Takes labels, gives to what it happened."""
-    return lens.cleaned(next((labels[name] for name in SUBJECT_LABELS if labels.get(name)), ""), NAME_LIMIT)
+    return lens.cleaned(_subject(labels), NAME_LIMIT)
+
+
+def brief_of(alert: Alert, lens: Lens) -> Markdown:
+    """Takes an alert, gives what its summary says beyond its subject and its name; "" if that is nothing."""
+    summary = annotation(alert, "summary", lens.language).strip()
+    subject = _subject(alert.labels)
+    if subject and summary.startswith(subject):
+        rest = summary[len(subject) :].lstrip()
+        summary = rest[1:].lstrip() if rest[:1] in (":", "：") else summary
+    brief = lens.cleaned(summary, SUMMARY_LIMIT)
+    return Markdown("") if brief.casefold() == name_of(alert, lens).casefold() else brief
 
 
 def annotation(alert: Alert, name: str, language: Language) -> str:
@@ -149,6 +164,10 @@ def cleaned_labels(labels: Mapping[str, str], lens: Lens) -> dict[str, Markdown]
     """Takes labels or annotations, gives them harmless, names included."""
     first = list(labels.items())[:MOST_LABELS]
     return {str(clean(name, LABEL_LIMIT)): lens.cleaned(value, SUMMARY_LIMIT) for name, value in first}
+
+
+def _subject(labels: Mapping[str, str]) -> str:
+    return next((labels[name] for name in SUBJECT_LABELS if labels.get(name)), "")
 
 
 def _lines(text: str, lens: Lens) -> tuple[Markdown, ...]:

@@ -30,9 +30,11 @@ WINDOW = "1d"
 # Queries that hang beyond the deadline keep their thread until the socket gives up; no more than these.
 MOST_AT_ONCE = 4
 
+PHASES = ("validation", "train")
 BARS = "▁▂▃▅▆▇"
 GAP = "·"
 WIDTH = 24
+LOGARITHMIC_FROM = 4.0
 
 Monotonic = Callable[[], float]
 
@@ -62,14 +64,18 @@ class Curve:
 def sparkline(values: Sequence[float], width: int = WIDTH) -> str:
     """Takes values, gives one bar for each, or one for the mean of several if there are more than `width`.
 
-    The lowest value is the lowest bar. Values that are not finite are gaps; equal values are in the middle.
+    The lowest value is the lowest bar, on a logarithmic scale if the first epochs would dwarf the rest. Values
+    that are not finite are gaps; equal values are in the middle.
     """
     points = [_mean(bucket) for bucket in _buckets(values, width)]
     finite = [point for point in points if point is not None]
     if not finite:
         return GAP * len(points)
-    lowest, span = min(finite), max(finite) - min(finite)
-    return "".join(GAP if point is None else _bar(point, lowest, span) for point in points)
+    lowest, highest = min(finite), max(finite)
+    scale = math.log if lowest > 0 and highest > LOGARITHMIC_FROM * lowest else float
+    return "".join(
+        GAP if point is None else _bar(scale(point), scale(lowest), scale(highest)) for point in points
+    )
 
 
 class CurveReader:
@@ -105,7 +111,12 @@ class CurveReader:
         answers: list[Curve | None] = []
         # Own thread: name resolution and a dripping answer know no time-out that `requests` could set.
         asking = threading.Thread(target=self._ask, args=(query, answers), name="curve", daemon=True)
-        asking.start()
+        try:
+            asking.start()
+        except RuntimeError as error:  # the machine has no thread left
+            self._note(str(error))
+            self._free.release()
+            return None
         asking.join(self._deadline_seconds)
         return answers[0] if answers else None
 
@@ -133,7 +144,8 @@ class CurveReader:
             stream=True,
             allow_redirects=False,
         ) as response:
-            response.raise_for_status()
+            if response.status_code != requests.codes.ok:
+                raise ValueError(f"it answered with HTTP status {response.status_code}")
             for chunk in response.iter_content(CHUNK_BYTES):
                 body += chunk
                 if len(body) > LARGEST_ANSWER_BYTES or self._monotonic() > give_up:
@@ -146,8 +158,12 @@ def curve_query(notification: Notification) -> str | None:
     run = notification.common_labels.get("run")
     if not run or notification.status != "firing":
         return None
-    matchers = [f"run={_quoted(run)}", 'phase=~"validation|train"']
-    if rank := notification.common_labels.get("rank"):
+    labels = notification.common_labels
+    matchers = [f"run={_quoted(run)}"]
+    matchers.append(
+        f'phase="{labels["phase"]}"' if labels.get("phase") in PHASES else 'phase=~"validation|train"'
+    )
+    if rank := labels.get("rank"):
         matchers.append(f"rank={_quoted(rank)}")
     # Raw samples, not a range query: its step would either skip short epochs or repeat long ones.
     return f"training_loss{{{','.join(matchers)}}}[{WINDOW}]"
@@ -163,7 +179,7 @@ def parse_answer(body: bytes) -> Curve | None:
     """
     try:
         series = json.loads(body)["data"]["result"]
-        for phase in ("validation", "train"):
+        for phase in PHASES:
             samples = _samples([one for one in series if one["metric"].get("phase") == phase])
             values = _changes(float(value) for _, value in samples)
             if len(values) > 1:
@@ -205,10 +221,13 @@ def _buckets(values: Sequence[float], width: int) -> list[Sequence[float]]:
 
 def _mean(values: Sequence[float]) -> float | None:
     # A gap inside a bucket is shown as one: a single NaN is what the reader must see.
-    return sum(values) / len(values) if all(map(math.isfinite, values)) else None
+    mean = sum(value / len(values) for value in values)
+    return mean if math.isfinite(mean) else None
 
 
-def _bar(value: float, lowest: float, span: float) -> str:
+def _bar(value: float, lowest: float, highest: float) -> str:
+    # Halved, because the difference of two large values may not be finite.
+    span = highest / 2 - lowest / 2
     if span == 0:
         return BARS[len(BARS) // 2]
-    return BARS[round((value - lowest) / span * (len(BARS) - 1))]
+    return BARS[round((value / 2 - lowest / 2) / span * (len(BARS) - 1))]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -23,7 +24,7 @@ class Headline:
         name: What happened; how many kinds of it if there are several.
         subject: The run that all alerts are about, or "".
         counted: How many there are, in brackets; "" for one.
-        plain: The emoji says it all, as for "finished".
+        brief: What the summary of a single firing alert says, numbers included; else "".
     """
 
     emoji: str
@@ -32,25 +33,22 @@ class Headline:
     name: Markdown
     subject: Markdown
     counted: Markdown
-    plain: bool
+    brief: Markdown
     language: Language
 
     @property
     def badge(self) -> Markdown:
         """Gives the emoji and the word in its colour."""
-        return (
-            Markdown(self.emoji)
-            if self.plain
-            else Markdown(f"{self.emoji} {coloured(self.word, self.colour)}")
-        )
+        return Markdown(f"{self.emoji} {coloured(self.word, self.colour)}")
 
     @property
     def title(self) -> str:
         """Gives the headline in one short line of plain text."""
         colon = "：" if self.language == "zh" else ": "
-        what = colon.join(str(part) for part in (self.subject, self.name) if part)
-        start = self.emoji if self.plain else f"{self.emoji} {self.word}"
-        return str(clean(f"{start} {what}{self.counted}", TITLE_LIMIT))
+        said = re.search(rf"(?<!\w){re.escape(self.subject)}(?!\w)", self.brief)
+        subject = "" if said else self.subject
+        what = colon.join(str(part) for part in (subject, self.brief or self.name) if part)
+        return str(clean(f"{self.emoji} {self.word} {what}{self.counted}", TITLE_LIMIT))
 
 
 def most_urgent_first(notification: Notification) -> list[Alert]:
@@ -71,7 +69,7 @@ def headline_of(first: Alert, notification: Notification, lens: Lens, *, digest:
     """Takes the most urgent alert and its notification, gives the headline."""
     firing = sum(not alert.ended for alert in notification.alerts)
     resolved = len(notification.alerts) - firing
-    level, sign, word = alertview.look_of(first, lens.language)
+    _, sign, word = alertview.look_of(first, lens.language)
     names = {alert.labels.get("alertname", "") for alert in notification.alerts}
     if digest:
         sign = wording.Sign(wording.DIGEST_EMOJI, sign.colour)
@@ -83,7 +81,9 @@ def headline_of(first: Alert, notification: Notification, lens: Lens, *, digest:
         name=alertview.name_of(first, lens) if len(names) == 1 else _kinds(len(names), lens.language),
         subject=alertview.subject_of(shared_labels(notification), lens),
         counted=_counted(firing, resolved, lens.language),
-        plain=not digest and not first.ended and level == "info" and alertview.is_event(first),
+        brief=alertview.brief_of(first, lens)
+        if firing == 1 and not resolved and not digest
+        else Markdown(""),
         language=lens.language,
     )
 

@@ -39,7 +39,6 @@ _ANYWHERE: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         (r"&(?=#|[A-Za-z][A-Za-z0-9]*;)", "＆"),
         # Only web addresses may look like one: dingtalk:// and its like act when tapped.
         (r"(?i)(?<!http)(?<!https):(?=//)", "："),
-        (r"(?i)\b(javascript|data|vbscript|mailto|tel):", r"\1："),
         (r"\\(?=[!-/:-@\[-`{-~]|$)", "＼"),
     )
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
@@ -99,6 +100,7 @@ def view_of(
             "name": top.name,
             "subject": top.subject,
             "counted": top.counted,
+            "mixed": len({alert.labels.get("alertname") for alert in ordered}) > 1,
             "labels": alertview.cleaned_labels(shared, lens),
             "total": total,
             "firing_count": firing,
@@ -123,10 +125,14 @@ def curve_view(curve: Curve, lens: Lens) -> CurveView:
     return CurveView(
         bars=curve.bars(),
         name=wording.PHASE_WORDS[lens.language][curve.phase],
-        first=f"{curve.shown[0]:.4g}",
-        last=f"{curve.shown[-1]:.4g}",
-        best="—" if curve.best is None else f"{curve.best:.4g}",
+        first=_number(curve.shown[0]),
+        last=_number(curve.shown[-1]),
+        best="—" if curve.best is None else _number(curve.best),
     )
+
+
+def _number(value: float) -> str:
+    return "NaN" if math.isnan(value) else f"{value:.4g}"
 
 
 def links_of(notification: Notification, first: Alert, lens: Lens) -> tuple[Link, ...]:

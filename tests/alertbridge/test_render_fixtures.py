@@ -24,5 +24,5 @@ def test_a_recorded_body_names_run_alert_and_local_time(body: Path, template: st
     message = Renderer().render(parse(body.read_bytes()), style, now=NOW)
 
     assert "r0" in message.title
-    assert "TrainingLossNotFinite" in message.title
+    assert "TrainingLossNotFinite" in message.text
     assert "11-23 03:" in message.text
