@@ -123,7 +123,7 @@ def _start(stack: Stack) -> Chain:
             },
         )
     )
-    say("training       a small network on scikit-learn's digits; its learning rate halves each epoch")
+    say("training       a small network on scikit-learn's digits; its learning rate decays too fast")
     return Chain(
         group, bridge, alertmanager, prometheus, training, f"sqlite:///{stack.directory}/alertbridge.db"
     )
@@ -201,8 +201,8 @@ def _delivered(chain: Chain, bridge: Bridge) -> float | None:
     if chain.group is None:
         return time.time()
     shown = chain.group.wait_for(ALERT, RUN, seconds=5)
-    if not shown["signed"]:
-        raise UndeliveredError("the sandbox shows the message, but it was not signed")
+    if shown["id"] not in chain.group.accepted():
+        raise UndeliveredError("the sandbox shows the message, but did not accept a signed call for it")
     return float(shown["received_at"])
 
 

@@ -31,6 +31,10 @@ class Group:
         """Gives every call that the robot answered, accepted or refused, oldest first."""
         return self._get("attempts")
 
+    def accepted(self) -> set[int]:
+        """Gives the ids of the messages whose call the robot answered with errcode 0, its signature right."""
+        return {attempt["message_id"] for attempt in self.attempts() if attempt["errcode"] == 0}
+
     def with_text(self, *parts: str) -> list[dict[str, Any]]:
         """Gives the messages whose title and text together hold all of these parts."""
         return [

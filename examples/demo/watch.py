@@ -18,6 +18,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from alertbridge.outbox.database import Database
 from alertbridge.outbox.outbox import Outbox
 from alertbridge.outbox.upkeep import Entry
+from alertbridge.secret import Secret
 from alertbridge.webhook import parse
 
 ALERT = "TrainingLossPlateau"
@@ -113,7 +114,7 @@ class Bridge:
     """What the bridge's outbox says of the run's alert."""
 
     def __init__(self, storage: str, run: str) -> None:
-        self._outbox = Outbox(Database(storage))
+        self._outbox = Outbox(Database(Secret(storage)))
         self._run = run
 
     def entry(self) -> Entry | None:
