@@ -12,7 +12,7 @@ from flask.json.provider import DefaultJSONProvider
 from flask.typing import ResponseReturnValue
 from waitress.channel import ClientDisconnected
 
-from alertbridge.sandbox.call import Call, Rules, Vendor
+from alertbridge.sandbox.call import Call, Rules, Vendor, json_of
 from alertbridge.sandbox.dingtalk import DingTalk
 from alertbridge.sandbox.log import Attempt, Shown
 from alertbridge.sandbox.modes import MODES, mode_from
@@ -90,7 +90,7 @@ def _add_interface(app: Flask, reception: Reception) -> None:
 
     @app.put("/api/mode")
     def set_mode() -> ResponseReturnValue:
-        wanted = mode_from(request.get_json(force=True, silent=True))
+        wanted = mode_from(json_of(request.get_data()))
         if isinstance(wanted, str):
             return jsonify(error=wanted), 400
         reception.switch.set(wanted)

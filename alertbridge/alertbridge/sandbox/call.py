@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -108,6 +109,14 @@ class Vendor(Protocol):
 
     def answer(self, errcode: int | str, errmsg: str) -> dict[str, Any]:
         """Takes a code and words, gives the vendor's JSON."""
+
+
+def json_of(body: bytes) -> Any:
+    """Takes a body, gives what its JSON says; None if it is no JSON."""
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError):
+        return None
 
 
 def stands_in(name: str, text: str) -> bool:

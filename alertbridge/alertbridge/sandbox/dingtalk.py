@@ -6,13 +6,12 @@ https://open.dingtalk.com/document/development/custom-robots-send-group-messages
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
 from alertbridge.robots.dingtalk import signature
-from alertbridge.sandbox.call import EVERYBODY, Call, Content, Refusal, Rules, stands_in
+from alertbridge.sandbox.call import EVERYBODY, Call, Content, Refusal, Rules, json_of, stands_in
 from alertbridge.secret import Secret
 
 MAX_BYTES = 20_000
@@ -53,10 +52,7 @@ class DingTalk:
                 f"message too long, exceed {MAX_BYTES} bytes",
                 f"the body has {len(call.body)} bytes of at most {MAX_BYTES}",
             )
-        try:
-            body = json.loads(call.body)
-        except ValueError:
-            return _missing("json", "the body is not JSON")
+        body = json_of(call.body)
         if not isinstance(body, dict):
             return _missing("json", "the body is not a JSON object")
         content = _message(body, rules.keywords)

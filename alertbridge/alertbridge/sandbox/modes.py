@@ -82,7 +82,7 @@ class Switch:
 
 def mode_from(body: Any) -> Mode | str:
     """Takes the JSON of a change, gives the mode, or what is wrong with it."""
-    if not isinstance(body, dict) or body.get("mode") not in MODES:
+    if not isinstance(body, dict) or body.get("mode") not in [*MODES]:
         return f"mode must be one of {', '.join(MODES)}"
     count = body.get("count")
     if count is not None and (not isinstance(count, int) or isinstance(count, bool) or count < 1):
