@@ -47,12 +47,14 @@ def create_app(
         ConfigError: a robot, a template or the storage's address cannot be used.
         StoreError: the outbox cannot be opened.
     """
-    if outbox is None:
-        outbox = Outbox(Database(settings.storage))
-        left = outbox.open()
-        if left:
-            log.info("%d messages were being sent when the last run ended; they are tried again now", left)
-    bridge = Bridge(settings, outbox, make_robot=robots, make_teller=Teller, load=load, registry=registry)
+    own = outbox is None
+    outbox = outbox or _opened(settings)
+    try:
+        bridge = Bridge(settings, outbox, make_robot=robots, make_teller=Teller, load=load, registry=registry)
+    except BaseException:
+        if own:
+            outbox.close()
+        raise
     app = Flask("alertbridge", static_folder=None)
     app.extensions["alertbridge"] = bridge
     # Chinese stays readable in answers and logs.
@@ -62,6 +64,14 @@ def create_app(
     _add_operation(app, bridge)
     _add_errors(app)
     return app
+
+
+def _opened(settings: Settings) -> Outbox:
+    outbox = Outbox(Database(settings.storage))
+    left = outbox.open()
+    if left:
+        log.info("%d messages were being sent when the last run ended; they are tried again now", left)
+    return outbox
 
 
 def _add_measuring(app: Flask, bridge: Bridge) -> None:
@@ -87,8 +97,8 @@ def _add_webhooks(app: Flask, bridge: Bridge) -> None:
         if receiver not in settings.receivers:
             known = ", ".join(sorted(settings.receivers))
             return _error(404, f"there is no receiver {receiver!r}; known receivers: {known}")
-        if request.mimetype != "application/json":
-            kind = request.mimetype or "absent"
+        if request.mimetype not in ("application/json", ""):
+            kind = request.mimetype
             return _error(400, f"the Content-Type is {kind}; an Alertmanager webhook is application/json")
         limit = settings.max_body_bytes
         if request.content_length is not None and request.content_length > limit:

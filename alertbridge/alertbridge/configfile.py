@@ -19,6 +19,7 @@ from pydantic import ValidationError
 
 from alertbridge.configkeys import KeyPath, known_keys, secret_keys
 from alertbridge.errors import ConfigError
+from alertbridge.problems import Problem, problems
 from alertbridge.settings import Settings
 from alertbridge.targets import receivers_from_targets
 
@@ -64,12 +65,8 @@ def parse(text: str, path: Path, environ: Mapping[str, str]) -> Settings:
     try:
         return Settings.model_validate(values)
     except ValidationError as error:
-        problems = error.errors(include_url=False, include_input=False)
-        for problem in problems:
-            # A list with a bad item is called empty as well; the item's own problem says it all.
-            depth = len(problem["loc"])
-            if not any(len(p["loc"]) > depth and p["loc"][:depth] == problem["loc"] for p in problems):
-                document.refuse(*_explain(problem))
+        for problem in problems(error):
+            document.refuse(problem.place, _explain(problem))
     document.stop_on_problems()
     raise AssertionError("a failed validation has at least one problem")
 
@@ -210,13 +207,10 @@ def _yaml_place(error: yaml.YAMLError) -> str:
     return f": not YAML: {' '.join(str(error).split())}"
 
 
-def _explain(problem: Any) -> tuple[KeyPath, str]:
-    place: KeyPath = problem["loc"]
-    if problem["type"] == "extra_forbidden":
-        known = known_keys(place[:-1])
-        near = difflib.get_close_matches(str(place[-1]), known, n=1, cutoff=0.5)
+def _explain(problem: Problem) -> str:
+    if problem.kind == "extra_forbidden":
+        known = known_keys(problem.place[:-1])
+        near = difflib.get_close_matches(str(problem.place[-1]), known, n=1, cutoff=0.5)
         hint = f"did you mean {near[0]!r}?" if near else f"known here: {', '.join(sorted(known))}"
-        return place, f"unknown key; {hint}"
-    if problem["type"] == "missing":
-        return place, "is missing"
-    return place, str(problem["msg"]).removeprefix("Value error, ")
+        return f"unknown key; {hint}"
+    return "is missing" if problem.kind == "missing" else problem.message

@@ -15,6 +15,7 @@ from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
 from alertbridge.errors import WebhookError
+from alertbridge.problems import problems
 
 __all__ = ["Alert", "Notification", "parse"]
 
@@ -94,15 +95,15 @@ def parse(body: bytes | str) -> Notification:
 
 
 def _explain(error: ValidationError) -> str:
-    problems = error.errors(include_url=False, include_input=False, include_context=False)
-    if problems[0]["type"] == "json_invalid":
-        return f"the body is not JSON: {problems[0]['msg'].removeprefix('Invalid JSON: ')}"
+    found = list(problems(error))
+    if found[0].kind == "json_invalid":
+        return f"the body is not JSON: {found[0].message.removeprefix('Invalid JSON: ')}"
     shown = [
-        f"{'.'.join(map(str, problem['loc'])) or 'body'}: {problem['msg'].removeprefix('Value error, ')}"
-        for problem in problems[:SHOWN_PROBLEMS]
+        f"{'.'.join(map(str, problem.place)) or 'body'}: {problem.message}"
+        for problem in found[:SHOWN_PROBLEMS]
     ]
-    if len(problems) > SHOWN_PROBLEMS:
-        shown.append(f"and {len(problems) - SHOWN_PROBLEMS} more")
+    if len(found) > SHOWN_PROBLEMS:
+        shown.append(f"and {len(found) - SHOWN_PROBLEMS} more")
     return "the body is no Alertmanager webhook of version 4: " + "; ".join(shown)
 
 
