@@ -68,6 +68,7 @@ class GpuSource:
         # By process: a lock that another thread held at a fork stays locked in the child.
         self._locks: dict[int, threading.Lock] = {}
         self._closed = False
+        self._uuids: tuple[str, ...] = ()
 
     def start(self) -> None:
         """Starts to sample; returns at once, whatever state the driver is in. Harmless if started already."""
@@ -130,7 +131,17 @@ class GpuSource:
         return None if sampler is None else sampler.state.sampling_seconds
 
     def _open_session(self) -> Session:
-        return open_session(self._environ, self._place, self._ledger, on_error=self._on_error, now=self._now)
+        session = open_session(
+            self._environ,
+            self._place,
+            self._ledger,
+            uuids=self._uuids,
+            on_error=self._on_error,
+            now=self._now,
+        )
+        if not self._uuids:
+            self._uuids = tuple(gpu.uuid for gpu in session.gpus)
+        return session
 
 
 def gpu_source(

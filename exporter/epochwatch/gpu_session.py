@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 from .collector import Reading
-from .gpu_devices import Gpu, read_boards
+from .gpu_devices import Board, Gpu, read_boards
 from .gpu_events import XidLedger, XidWatch
 from .gpu_readings import info, read
 from .gpu_visibility import choose
@@ -25,7 +25,7 @@ class Session:
     ) -> None:
         self._nvml = nvml
         self._driver = driver
-        self._gpus = tuple(gpus)
+        self.gpus = tuple(gpus)
         self._xids = xids
         self._on_error = on_error
         self._lost: set[str] = set()
@@ -38,7 +38,7 @@ class Session:
             DriverError: NVML as a whole does not work any more.
         """
         readings: list[Reading] = []
-        for gpu in self._gpus:
+        for gpu in self.gpus:
             readings.append(info(gpu, self._driver))
             try:
                 of_gpu, failures = read(self._nvml, gpu)
@@ -73,10 +73,15 @@ def open_session(
     place: Place,
     ledger: XidLedger,
     *,
+    uuids: Sequence[str] = (),
     on_error: OnError,
     now: Callable[[], float],
 ) -> Session:
     """Initialises NVML, finds this rank's devices and starts to watch their Xids.
+
+    Args:
+        uuids: The rank's devices, where they are known from an earlier session: with a GPU lost since,
+            the indices of CUDA_VISIBLE_DEVICES would name others than CUDA has given out.
 
     Raises:
         NvmlError: The driver does not work.
@@ -85,13 +90,23 @@ def open_session(
     nvml = Nvml()
     try:
         driver = str(nvml.call("nvmlSystemGetDriverVersion"))
-        gpus = choose(read_boards(nvml), environ, place, driver)
+        boards = read_boards(nvml)
+        gpus = find(boards, uuids, on_error) if uuids else choose(boards, environ, place, driver)
         xids = XidWatch(nvml, gpus, ledger, on_error=on_error, now=now)
         xids.start()
     except BaseException:
         nvml.close()
         raise
     return Session(nvml, driver, gpus, xids, on_error=on_error)
+
+
+def find(boards: Sequence[Board], uuids: Sequence[str], on_error: OnError) -> tuple[Gpu, ...]:
+    """Gives the devices with these UUIDs; those that are not there any more count as lost."""
+    known = {gpu.uuid: gpu for board in boards for gpu in (board.gpu, *(board.mig or ()))}
+    for uuid in uuids:
+        if uuid not in known:
+            on_error("nvml_gpu_lost", GpuError(f"{uuid}: gone when NVML was opened anew; see dmesg"))
+    return tuple(known[uuid] for uuid in uuids if uuid in known)
 
 
 def about(gpu: Gpu, error: NvmlError) -> GpuError:

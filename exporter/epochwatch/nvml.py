@@ -117,15 +117,13 @@ class Nvml:
         """Calls `function` of the binding and gives its answer.
 
         Raises:
-            NvmlError: NVML said no, or the binding or the driver is too old to have it (ReadingAbsentError).
+            NvmlError: NVML said no, or is too old to have it (ReadingAbsentError).
         """
         try:
             return getattr(self._binding, function)(*arguments, **options)
         except self._binding.NVMLError as error:
             kind = KINDS.get(error.value, NvmlError)
             raise kind(function, error.value, str(error)) from None
-        except AttributeError:
-            raise ReadingAbsentError(function, FUNCTION_NOT_FOUND, "not in this nvidia-ml-py") from None
 
     def close(self) -> None:
         """Gives the initialisation back."""

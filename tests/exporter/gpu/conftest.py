@@ -34,6 +34,7 @@ HEALTHY = {
     "power_limit": "700000",
     "energy": "123456789",
     "events": "0x18",
+    "mig": "0",
     **{f"violation.{policy}": "0" for policy in (0, 1, 2, 3, 4, 5)},
     "ecc.0.0": "0",
     "ecc.1.0": "0",

@@ -157,6 +157,33 @@ def test_a_gpu_that_is_lost_is_told_apart(big_machine, trainer, code, told):
     ]
 
 
+def test_a_gpu_lost_before_the_start_is_not_numbered(big_machine, trainer):
+    """CUDA cannot use it either; the others are served."""
+    big_machine.set("0.lost", 1)
+    got = trainer(big_machine, CUDA_VISIBLE_DEVICES="0").scrape_read()
+    assert [series for series in got if series.startswith("gpu_temperature")] == [
+        "gpu_temperature_celsius{gpu=1}"
+    ]
+
+
+def test_after_a_loss_the_same_devices_are_found_again(big_machine, trainer):
+    """Opened anew without GPU 0, index 1 would be GPU 2; the process still has GPU 1."""
+    run = trainer(big_machine, CUDA_VISIBLE_DEVICES="1,0")
+    run.scrape_read()
+    big_machine.set("0.lost", 1)
+    big_machine.set("1.power", "!1")
+    run.scrape_until(lambda scrape: scrape.up == 0)
+    big_machine.set("1.power", 1000)
+    got = run.scrape_until(lambda scrape: scrape.up == 1)
+    assert [series for series in got if series.startswith("gpu_temperature")] == [
+        "gpu_temperature_celsius{gpu=1}"
+    ]
+    assert (
+        "nvml_gpu_lost: GpuError: GPU-11111111-aaaa-4000-8000-000000000000: gone when NVML was opened anew; "
+        "see dmesg"
+    ) in run.ask("troubles")["log"]
+
+
 def test_a_gpu_that_comes_back_can_be_lost_again(machine, trainer):
     """Each loss counts once."""
     run = trainer(machine)

@@ -122,7 +122,8 @@ def test_process_memory_is_of_this_process_or_absent(machine, trainer, processes
 
 
 def test_an_old_driver_gives_memory_in_its_own_way(machine, trainer, old_nvml):
-    """Without the second version of the call, used memory includes what the driver keeps."""
+    """Without the second version of the call, used memory includes what the driver keeps; MIG is unknown."""
+    machine.set("0.mig", None)
     got = trainer(machine, old_nvml).scrape_read()
     assert got["gpu_memory_used_bytes{gpu=0}"] == 61 << 30
     assert "gpu_process_memory_used_bytes{gpu=0}" not in got
