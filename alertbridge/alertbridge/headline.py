@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from alertbridge import alertview, wording
 from alertbridge.alertview import Lens
 from alertbridge.markdown import Markdown, clean, coloured
+from alertbridge.message import Level
 from alertbridge.settings import Language
 from alertbridge.webhook import Alert, Notification
 
@@ -20,6 +21,7 @@ class Headline:
     """How bad, what, to which run, and how many of them.
 
     Attributes:
+        level: How bad it is; None if the rules' severity is none of ours.
         emoji, word, colour: What shows the most urgent alert's level; of resolved ones only if nothing fires.
         name: What happened; how many kinds of it if there are several.
         subject: The run that all alerts are about, or "".
@@ -27,6 +29,7 @@ class Headline:
         brief: What the summary of a single firing alert says, numbers included; else "".
     """
 
+    level: Level | None
     emoji: str
     word: str
     colour: str
@@ -45,7 +48,7 @@ class Headline:
     def title(self) -> str:
         """Gives the headline in one short line of plain text."""
         colon = "：" if self.language == "zh" else ": "
-        said = re.search(rf"(?<!\w){re.escape(self.subject)}(?!\w)", self.brief)
+        said = re.search(rf"(?<![\w.-]){re.escape(self.subject)}(?![\w-]|\.\w)", self.brief)
         subject = "" if said else self.subject
         what = colon.join(str(part) for part in (subject, self.brief or self.name) if part)
         return str(clean(f"{self.emoji} {self.word} {what}{self.counted}", TITLE_LIMIT))
@@ -69,12 +72,13 @@ def headline_of(first: Alert, notification: Notification, lens: Lens, *, digest:
     """Takes the most urgent alert and its notification, gives the headline."""
     firing = sum(not alert.ended for alert in notification.alerts)
     resolved = len(notification.alerts) - firing
-    _, sign, word = alertview.look_of(first, lens.language)
+    level, sign, word = alertview.look_of(first, lens.language)
     names = {alert.labels.get("alertname", "") for alert in notification.alerts}
     if digest:
         sign = wording.Sign(wording.DIGEST_EMOJI, sign.colour)
         word = wording.DIGEST_WORDS[lens.language]
     return Headline(
+        level="resolved" if first.ended else None if level == "other" else level,
         emoji=sign.emoji,
         word=word,
         colour=sign.colour,

@@ -68,8 +68,15 @@ class Markdown(Markup):
 
     @classmethod
     def escape(cls, s: Any) -> Markdown:
-        """Takes anything, gives it harmless; what is `Markdown` already stays as it is."""
-        return cls(s.__html__()) if hasattr(s, "__html__") else clean(str(s))
+        """Takes anything, gives it harmless; what is `Markdown` already stays as it is.
+
+        Joins what a template writes, so a space at either end is kept.
+        """
+        if hasattr(s, "__html__"):
+            return cls(s.__html__())
+        text = str(s)
+        before, after = " " if text[:1].isspace() else "", " " if text[-1:].isspace() and text.strip() else ""
+        return cls(f"{before}{clean(text)}{after}")
 
 
 def clean(value: str, limit: int | None = None) -> Markdown:

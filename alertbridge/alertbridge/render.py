@@ -157,6 +157,7 @@ class Renderer:
             kind="action_card" if as_card else "markdown",
             buttons=tuple(Button(link.text, link.url) for link in view.links) if as_card else (),
             mention=mention_for(telling.notification, style.mention),
+            level=view.headline.level,
         )
 
 

@@ -76,8 +76,7 @@ class Templates:
             )
         if isinstance(error, jinja2.TemplateSyntaxError):
             return TemplateError(f"template {error.name or name}, line {error.lineno}: {error.message}")
-        file, line = _place(error.__traceback__) or (name, 0)
-        return TemplateError(f"template {file}, line {line}: {_reason(error)}")
+        return TemplateError(f"template {_place(error.__traceback__) or name}: {_reason(error)}")
 
 
 class _Environment(ImmutableSandboxedEnvironment):
@@ -235,12 +234,12 @@ def _reason(error: Exception) -> str:
     return f"{type(error).__name__}: {error}"
 
 
-def _place(traceback: TracebackType | None) -> tuple[str, int] | None:
-    """Takes a traceback, gives the innermost template in it and the line there."""
+def _place(traceback: TracebackType | None) -> str | None:
+    """Takes a traceback, gives the innermost template in it and the line there, if it went through one."""
     place = None
     while traceback is not None:
         template = traceback.tb_frame.f_globals.get("__jinja_template__")
         if template is not None:
-            place = (template.name, template.get_corresponding_lineno(traceback.tb_lineno))
+            place = f"{template.name}, line {template.get_corresponding_lineno(traceback.tb_lineno)}"
         traceback = traceback.tb_next
     return place
