@@ -22,6 +22,7 @@ from typing import NoReturn
 import requests
 
 from alertbridge.configfile import environment
+from alertbridge.robots.shorten import plain
 from demo.group import Group
 from demo.report import BOLD, GREEN, RED, Hop, framed, paint, say, table
 from demo.stack import ROOT, Service, Stack, StackError, bridge_config, wait_until
@@ -212,7 +213,7 @@ def _tell(chain: Chain, hops: list[Hop]) -> None:
         print("The message is in your group.")
     else:
         print(f"What the group sees ({chain.group.sandbox.url} while the sandbox runs):\n")
-        print(framed(chain.group.wait_for(ALERT, RUN)["text"]))
+        print(framed(plain(chain.group.wait_for(ALERT, RUN)["text"])))
     print("\n" + paint("delivered, and the robot accepted the signature", GREEN) + "\n", flush=True)
 
 

@@ -255,6 +255,8 @@ class Stack:
                     *argv,
                     f"--storage.path={self.directory / 'alertmanager'}",
                     f"--web.listen-address=127.0.0.1:{port}",
+                    # Else links in messages hold this machine's name, where nothing listens.
+                    f"--web.external-url=http://127.0.0.1:{port}",
                     "--cluster.listen-address=",
                 ],
                 log=self.log("alertmanager"),
@@ -294,6 +296,7 @@ class Stack:
                     f"--config.file={path}",
                     f"--storage.tsdb.path={self.directory / 'prometheus'}",
                     f"--web.listen-address=127.0.0.1:{port}",
+                    f"--web.external-url=http://127.0.0.1:{port}",
                     "--rules.alert.resend-delay=5s",
                 ],
                 log=self.log("prometheus"),
