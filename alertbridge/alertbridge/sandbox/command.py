@@ -9,6 +9,7 @@ from urllib.parse import quote
 import click
 
 from alertbridge.cli_options import teaching_errors
+from alertbridge.errors import ConfigError
 from alertbridge.sandbox.app import create_app
 from alertbridge.sandbox.call import Limit, Rules
 from alertbridge.sandbox.modes import Mode
@@ -70,6 +71,8 @@ def sandbox(
     It checks what the vendor checks: token, signature and its time, content type, fields, 20,000 bytes,
     keyword, 20 messages a minute. Messages are printed here and shown on its page; nothing leaves this machine.
     """
+    if not all(tokens):
+        raise ConfigError("--token must not be empty")
     rules = Rules(
         tokens=tuple(Secret(token) for token in tokens),
         secret=Secret(secret) if secret else None,

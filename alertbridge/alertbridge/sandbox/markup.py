@@ -92,40 +92,45 @@ def _linked(text: str) -> str:
 
 def _font(state: StateInline, silent: bool) -> bool:
     rest = state.src[state.pos : state.posMax]
-    for kind, nesting, pattern in (("font_open", 1, _FONT), ("font_close", -1, _FONT_END)):
-        if match := pattern.match(rest):
-            if not silent:
-                token = state.push(kind, "span", 1 if nesting == 1 else -1)
-                token.content = match[0]
-                token.meta = {"colour": match[2]} if nesting == 1 else {}
-            state.pos += match.end()
-            return True
-    return False
+    opening, closing = _FONT.match(rest), _FONT_END.match(rest)
+    match = opening or closing
+    if match is None:
+        return False
+    if not silent:
+        # Nesting stays 0 until both ends are known: markdown-it trusts every end to have a beginning.
+        token = state.push("font_open" if opening else "font_close", "span", 0)
+        token.content = match[0]
+        token.meta = {"colour": opening[2]} if opening else {}
+    state.pos += match.end()
+    return True
 
 
 def _pair_fonts(state: StateCore) -> None:
     """Turns a colour that is never closed, or an end without a beginning, back into the characters it is."""
     for block in state.tokens:
-        open_tokens: list[Token] = []
-        lost: list[Token] = []
+        unclosed: list[Token] = []
         for token in block.children or []:
-            if token.nesting == 1:
-                open_tokens.append(token)
-            elif token.nesting == -1 and open_tokens and _belong(open_tokens[-1], token):
-                open_tokens.pop()
-            elif token.type == "font_close":
-                lost.append(token)
-            elif token.nesting == -1:
-                while open_tokens and not _belong(open_tokens[-1], token):
-                    lost.append(open_tokens.pop())
-                open_tokens[-1:] = []
-        for token in [*lost, *open_tokens]:
-            if token.type in ("font_open", "font_close"):
-                token.type, token.nesting, token.tag = "text", 0, ""
+            if token.type.endswith("_open"):
+                unclosed.append(token)
+            elif token.type.endswith("_close"):
+                _close(token, unclosed)
+        for token in unclosed:
+            _back_to_text(token)
 
 
-def _belong(opening: Token, closing: Token) -> bool:
-    return opening.type.removesuffix("_open") == closing.type.removesuffix("_close")
+def _close(token: Token, unclosed: list[Token]) -> None:
+    kind = token.type.removesuffix("_close") + "_open"
+    if token.type == "font_close" and (not unclosed or unclosed[-1].type != kind):
+        _back_to_text(token)
+        return
+    # Emphasis and links are always well nested among themselves; a colour between their ends is not.
+    while unclosed[-1].type != kind:
+        _back_to_text(unclosed.pop())
+    unclosed.pop()
+
+
+def _back_to_text(token: Token) -> None:
+    token.type, token.tag = "text", ""
 
 
 def _font_open(renderer: object, tokens: list[Token], at: int, *rest: object) -> str:

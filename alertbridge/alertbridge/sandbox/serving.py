@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import socket
 import threading
 from types import TracebackType
 from typing import Any
@@ -28,32 +30,23 @@ class SandboxServer:
     """
 
     def __init__(self, app: Flask, listen: str) -> None:
-        host, _, port = listen.rpartition(":")
-        if not host or not port.isdecimal():
-            raise ConfigError(f"--listen {listen}: write HOST:PORT, for example 127.0.0.1:8070")
+        listener = _listener(listen)
         self._thread: threading.Thread | None = None
         self._sockets: dict[int, Any] = {}
         self._ended = threading.Event()
         self._ended.set()
-        try:
-            self._server: Any = create_server(
-                app,
-                map=self._sockets,
-                host=host.strip("[]"),
-                port=int(port),
-                threads=THREADS,
-                # Lets a hanging call see that its caller has gone.
-                channel_request_lookahead=1,
-                asyncore_use_poll=True,
-                ident="sandbox",
-                clear_untrusted_proxy_headers=True,
-            )
-        except (OSError, ValueError, OverflowError) as error:
-            said = getattr(error, "strerror", None) or error
-            raise ConfigError(f"cannot listen on {listen}: {said}; choose another --listen") from None
-        addresses = getattr(self._server, "effective_listen", None)
-        port_number = addresses[0][1] if addresses else self._server.effective_port
-        self.url = f"http://{host}:{port_number}"
+        self._server: Any = create_server(
+            app,
+            map=self._sockets,
+            sockets=[listener],
+            threads=THREADS,
+            # Lets a hanging call see that its caller has gone.
+            channel_request_lookahead=1,
+            asyncore_use_poll=True,
+            ident="sandbox",
+            clear_untrusted_proxy_headers=True,
+        )
+        self.url = f"http://{listen.rpartition(':')[0]}:{listener.getsockname()[1]}"
 
     def __enter__(self) -> SandboxServer:
         return self
@@ -91,3 +84,18 @@ class SandboxServer:
 
     def _hang_up(self) -> None:
         wasyncore.close_all(self._sockets, ignore_all=True)
+
+
+def _listener(listen: str) -> socket.socket:
+    """Listens before waitress is made, which leaves threads and sockets behind when it cannot."""
+    host, _, port = listen.rpartition(":")
+    if not host or not port.isdecimal() or int(port) > 65535:
+        raise ConfigError(f"--listen {listen}: write HOST:PORT, for example 127.0.0.1:8070")
+    family = socket.AF_INET6 if host.startswith("[") else socket.AF_INET
+    try:
+        return socket.create_server((host.strip("[]"), int(port)), family=family, backlog=128)
+    except (OSError, UnicodeError) as error:
+        # create_server adds the address to the system's words; a failed look-up has negative numbers.
+        number = getattr(error, "errno", None) or 0
+        said = os.strerror(number) if number > 0 else getattr(error, "strerror", None) or error
+        raise ConfigError(f"cannot listen on {listen}: {said}; choose another --listen") from None
