@@ -1,0 +1,301 @@
+"""The running program: real processes, a real robot stand-in, and kill -9."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+import yaml
+
+from alertbridge.sandbox.app import create_app as create_sandbox
+from alertbridge.sandbox.call import Limit, Rules
+from alertbridge.sandbox.serving import SandboxServer
+from alertbridge.secret import Secret
+
+Body = Callable[..., str]
+TOKEN, SECRET, PASSWORD = "4f2a9c0d5e7b813f6a60", "SEC7b1e0c4f9a2d4c5e8f3a", "hook-me-up-8842"
+COMMAND = str(Path(sys.executable).with_name("alertbridge"))
+JSON = {"Content-Type": "application/json"}
+
+
+def until(check: Callable[[], Any], what: str, seconds: float = 20) -> Any:
+    deadline = time.monotonic() + seconds
+    while not (found := check()):
+        assert time.monotonic() < deadline, f"waited {seconds} s for {what}"
+        time.sleep(0.02)
+    return found
+
+
+@dataclass
+class Group:
+    """A sandbox robot on a fixed port, which can be down and up."""
+
+    port: int
+    server: SandboxServer | None = None
+
+    @property
+    def webhook(self) -> str:
+        return f"http://127.0.0.1:{self.port}/robot/send?access_token={TOKEN}"
+
+    def up(self) -> None:
+        rules = Rules(tokens=(Secret(TOKEN),), secret=Secret(SECRET), limit=Limit(1000, 60, 600))
+        self.server = SandboxServer(create_sandbox(rules), f"127.0.0.1:{self.port}")
+        self.server.start()
+
+    def down(self) -> None:
+        if self.server is not None:
+            self.server.close()
+            self.server = None
+
+    def messages(self) -> list[dict[str, Any]]:
+        answer = requests.get(f"http://127.0.0.1:{self.port}/api/messages", timeout=5).json()
+        return list(answer["messages"])
+
+
+@dataclass
+class Served:
+    """`alertbridge serve` in a directory of its own, started and killed as a test likes."""
+
+    directory: Path
+    config: dict[str, Any]
+    process: subprocess.Popen[str] | None = None
+    url: str = ""
+    printed: list[str] = field(default_factory=list)
+
+    @property
+    def log(self) -> Path:
+        return self.directory / "log"
+
+    def write(self, config: Any) -> None:
+        (self.directory / "alertbridge.yml").write_text(
+            config if isinstance(config, str) else yaml.safe_dump(config, allow_unicode=True)
+        )
+
+    def start(self) -> Served:
+        if not (self.directory / "alertbridge.yml").exists():
+            self.write(self.config)
+        with self.log.open("a") as log:
+            seen = self.log.stat().st_size
+            self.process = subprocess.Popen(
+                [COMMAND, "serve", "--config", "alertbridge.yml", "--listen", "127.0.0.1:0"],
+                cwd=self.directory,
+                stdout=log,
+                stderr=log,
+                text=True,
+                env={**os.environ, "PYTHONUNBUFFERED": "1"},
+            )
+        found = until(lambda: self._address(seen), "the address it listens on")
+        self.url = found.group(1)
+        return self
+
+    def _address(self, seen: int) -> re.Match[str] | None:
+        assert self.process is not None
+        assert self.process.poll() is None, self.log.read_text()
+        return re.search(r"alertbridge listens on (http://127\.0\.0\.1:\d+)", self.log.read_text()[seen:])
+
+    def signal(self, number: signal.Signals) -> int | None:
+        assert self.process is not None
+        self.process.send_signal(number)
+        return None if number == signal.SIGHUP else self.process.wait(20)
+
+    def send(self, body: str, receiver: str = "default", **options: Any) -> requests.Response:
+        return requests.post(
+            f"{self.url}/dingtalk/{receiver}/send", data=body.encode(), headers=JSON, timeout=10, **options
+        )
+
+    def metrics(self) -> str:
+        return requests.get(f"{self.url}/metrics", timeout=5).text
+
+    def command(self, *arguments: str) -> str:
+        done = subprocess.run(
+            [COMMAND, *arguments, "--config", "alertbridge.yml"],
+            cwd=self.directory,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        return done.stdout + done.stderr
+
+
+@pytest.fixture
+def group() -> Iterator[Group]:
+    """A robot that is down."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        made = Group(probe.getsockname()[1])
+    yield made
+    made.down()
+
+
+@pytest.fixture
+def bridge(tmp_path: Path, group: Group) -> Iterator[Served]:
+    """A bridge, not yet started, with the group's robot as receiver `default`."""
+    robot = {"dingtalk": {"webhook": group.webhook, "secret": SECRET, "timeout_seconds": 2}}
+    served = Served(tmp_path, {"language": "en", "receivers": {"default": {"robots": [robot]}}})
+    yield served
+    if served.process is not None and served.process.poll() is None:
+        served.process.kill()
+        served.process.wait()
+
+
+def test_a_webhook_is_delivered_and_its_end_too(bridge: Served, group: Group, webhook_body: Body) -> None:
+    """What fires and what resolves is shown in the group, in order."""
+    group.up()
+    bridge.start()
+    assert bridge.send(webhook_body()).status_code == 202
+    until(lambda: len(group.messages()) == 1, "the message")
+    assert bridge.send(webhook_body(status="resolved")).status_code == 202
+    until(lambda: len(group.messages()) == 2, "the resolved message")
+    assert bridge.signal(signal.SIGTERM) == 0
+
+
+def test_kill_9_between_accept_and_delivery_loses_nothing(
+    bridge: Served, group: Group, webhook_body: Body
+) -> None:
+    """What was answered 202 is delivered once by the next process, although the first never reached the robot."""
+    bridge.start()
+    assert bridge.send(webhook_body()).status_code == 202
+    bridge.signal(signal.SIGKILL)
+
+    group.up()
+    bridge.start()
+    until(lambda: group.messages(), "the message")
+    until(
+        lambda: 'outbox_messages{receiver="default",state="delivered"} 1.0' in bridge.metrics(),
+        "its settling",
+    )
+    assert len(group.messages()) == 1
+
+
+def test_kill_9_at_any_time_loses_and_repeats_nothing(
+    bridge: Served, group: Group, webhook_body: Body
+) -> None:
+    """Killed again and again while it accepts and sends, it shows every accepted alert once."""
+    group.up()
+    accepted = 0
+    for round_number in range(3):
+        bridge.start()
+        for number in range(8):
+            answer = bridge.send(webhook_body(f"Alert{round_number}x{number}"))
+            accepted += answer.status_code == 202
+        time.sleep(0.03 * round_number)
+        bridge.signal(signal.SIGKILL)
+    bridge.start()
+    until(lambda: 'state="waiting"} 0.0' in bridge.metrics(), "an empty outbox", 60)
+    until(lambda: 'state="sending"} 0.0' in bridge.metrics(), "an empty outbox", 60)
+
+    told = [set(re.findall(r"Alert\dx\d", message["text"])) for message in group.messages()]
+    assert accepted == 24
+    assert len(set().union(*told)) == 24
+    assert sum(len(names) for names in told) == 24
+
+
+def test_a_wrong_secret_is_a_dead_letter_with_its_reason(
+    bridge: Served, group: Group, webhook_body: Body
+) -> None:
+    """A refused signature is counted with its errcode and listed with its reason, and sent after a retry."""
+    group.up()
+    bridge.config["receivers"]["default"]["robots"][0]["dingtalk"]["secret"] = "SEC-not-this-one"
+    bridge.start()
+    bridge.send(webhook_body())
+    dead = 'alertbridge_messages_total{channel="dingtalk",outcome="dead",receiver="default"} 1.0'
+    until(lambda: dead in bridge.metrics(), "the dead letter")
+    assert 'alertbridge_errors_total{errcode="310000",receiver="default"} 1.0' in bridge.metrics()
+    listed = bridge.command("outbox", "list")
+    assert "dead" in listed
+    assert "310000" in listed
+
+    bridge.config["receivers"]["default"]["robots"][0]["dingtalk"]["secret"] = SECRET
+    bridge.write(bridge.config)
+    assert requests.post(f"{bridge.url}/-/reload", timeout=5).status_code == 200
+    assert bridge.command("outbox", "retry", "--all") == "1 dead letters wait to be sent again\n"
+    until(lambda: len(group.messages()) == 1, "the message")
+
+
+def test_a_bad_file_keeps_the_old_configuration(bridge: Served, group: Group, webhook_body: Body) -> None:
+    """A reload of a wrong file says what is wrong, shows in the metrics, and changes nothing."""
+    group.up()
+    bridge.start()
+    bridge.write("receivers: {default: {robts: []}}\n")
+
+    answer = requests.post(f"{bridge.url}/-/reload", timeout=5)
+    assert answer.status_code == 400
+    assert (
+        "alertbridge.yml:1: receivers.default.robts: unknown key; did you mean 'robots'?"
+        in answer.json()["error"]
+    )
+    assert "alertbridge_config_last_reload_successful 0.0" in bridge.metrics()
+    bridge.send(webhook_body())
+    until(lambda: group.messages(), "the message")
+
+
+def test_sighup_reloads(bridge: Served, group: Group, webhook_body: Body) -> None:
+    """After SIGHUP a new receiver is there."""
+    group.up()
+    bridge.start()
+    bridge.config["receivers"]["second"] = bridge.config["receivers"]["default"]
+    bridge.write(bridge.config)
+    assert bridge.send(webhook_body(), "second").status_code == 404
+    bridge.signal(signal.SIGHUP)
+    until(lambda: bridge.send(webhook_body(), "second").status_code == 202, "the new receiver")
+    until(lambda: group.messages(), "the message")
+
+
+def test_sigterm_lets_a_send_end(bridge: Served, group: Group, webhook_body: Body) -> None:
+    """A message that is on its way at SIGTERM is delivered and settled before the process ends."""
+    group.up()
+    bridge.start()
+    requests.put(f"http://127.0.0.1:{group.port}/api/mode", json={"mode": "ok"}, timeout=5)
+    bridge.send(webhook_body())
+    assert bridge.signal(signal.SIGTERM) == 0
+    listed = bridge.command(
+        "outbox", "list", "--state", "delivered", "--state", "waiting", "--state", "sending"
+    )
+    assert len(group.messages()) == listed.count("delivered")
+
+
+def test_no_secret_is_told_anywhere(bridge: Served, group: Group, webhook_body: Body) -> None:
+    """Token, signing secret and password stand in no log, error, metric, listing or message, whatever goes wrong."""
+    bridge.config["auth"] = {"basic": {"username": "am", "password": PASSWORD}}
+    bridge.start()
+    bridge.send(webhook_body("Down"), auth=("am", PASSWORD))
+    answers = [bridge.send(webhook_body(), auth=("am", "wrong")).text, bridge.send(webhook_body()).text]
+    until(lambda: 'outcome="later",receiver="default"} 1.0' in bridge.metrics(), "a failure")
+    group.up()
+    until(lambda: group.messages(), "the message")
+    bridge.config["receivers"]["default"]["robots"][0]["dingtalk"]["webhook"] = (
+        f"nonsense?access_token={TOKEN}"
+    )
+    bridge.write(bridge.config)
+    answers.append(requests.post(f"{bridge.url}/-/reload", auth=("am", PASSWORD), timeout=5).text)
+    answers += [bridge.command("check-config"), bridge.command("outbox", "list"), bridge.metrics()]
+    bridge.signal(signal.SIGTERM)
+
+    everything = "\n".join([*answers, bridge.log.read_text(), str(group.messages())])
+    assert "no robot address" in everything
+    for secret in (TOKEN, SECRET, PASSWORD):
+        assert secret not in everything
+
+
+def test_a_taken_port_is_said(bridge: Served) -> None:
+    """A port that something else listens on ends the start with one clear line."""
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        bridge.write(bridge.config)
+        said = bridge.command("serve", "--listen", f"127.0.0.1:{port}")
+    expected = f"Error: cannot listen on 127.0.0.1:{port}: Address already in use; choose another --listen"
+    assert said.splitlines()[-1] == expected
+    assert "Traceback" not in said
