@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import html
+import math
 import time
 from collections import deque
 from collections.abc import Callable
@@ -21,44 +22,48 @@ from .troubles import Troubles
 GZIP_LEVEL = 1
 
 
+# Someone who reads the page twice by hand is no scraper of a millisecond's interval.
+SHORTEST_INTERVAL_SECONDS = 1.0
+
+
 class Scrapes:
     """When /metrics was read, and by whom an end state is still to be seen."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._at: deque[float] = deque(maxlen=8)
-        self._waiting_since = clock()
+        self._waiting_since = math.inf
         self._seen = Event()
 
     def begin(self) -> Callable[[], None]:
         """Takes that a scrape begins now; gives what to call when it is answered."""
         began = self._clock()
+        self._at.append(began)
         return lambda: self._answered(began)
 
     def _answered(self, began: float) -> None:
-        self._at.append(began)
         # One that began before the end state was set has not shown it.
         if began >= self._waiting_since:
             self._seen.set()
 
     def wait_for_next(self, longest_seconds: float) -> bool:
-        """Waits until a scrape that begins after this call is answered, and tells whether one was.
-
-        Waits twice the usual interval at most, `longest_seconds` while only one scrape is known, and not at
-        all if there never was one or the last three are overdue.
-        """
-        if not self._at:
-            return False
-        allowed = longest_seconds
-        at = list(self._at)
-        if len(at) > 1:
-            interval = median(later - earlier for earlier, later in pairwise(at))
-            if self._clock() - at[-1] > 3 * interval + 1:
-                return False
-            allowed = min(longest_seconds, 2 * interval)
+        """Waits until a scrape that begins after this call is answered, and tells whether one was."""
+        seconds = self.longest_wait_seconds(longest_seconds)
         self._waiting_since = self._clock()
-        self._seen.clear()
-        return self._seen.wait(allowed)
+        return seconds > 0 and self._seen.wait(seconds)
+
+    def longest_wait_seconds(self, longest_seconds: float) -> float:
+        """Gives twice the usual interval, and `longest_seconds` while only one scrape is known or at most.
+
+        Gives 0 if there never was a scrape, or if the last three are overdue.
+        """
+        at = list(self._at)
+        if len(at) < 2:
+            return longest_seconds if at else 0.0
+        interval = max(median(later - earlier for earlier, later in pairwise(at)), SHORTEST_INTERVAL_SECONDS)
+        if self._clock() - at[-1] > 3 * interval:
+            return 0.0
+        return min(longest_seconds, 2 * interval)
 
 
 class Pages:

@@ -45,6 +45,7 @@ class Recorder:
         self._lock = threading.Lock()
         self._pending: list[Any] = []
         self._closed = False
+        self._inert = False
         self._step_seconds: deque[float] = deque(maxlen=9)
         self.update_seconds = 0.0
 
@@ -116,23 +117,25 @@ class Recorder:
         Raises:
             TimeoutError: If the training thread holds it for more than a second.
         """
-        if not self._lock.acquire(timeout=READING_TIMEOUT_SECONDS):
+        lock = self._lock
+        if not lock.acquire(timeout=READING_TIMEOUT_SECONDS):
             raise TimeoutError(f"the training thread held the ledger for {READING_TIMEOUT_SECONDS} s")
         try:
             self._fold()
             yield self._ledger
         finally:
-            self._lock.release()
+            lock.release()
 
     def close(self) -> None:
         """Takes nothing any more; what comes is counted and dropped."""
         self._closed = True
 
-    def forget_inherited(self) -> None:
-        """Makes the copy in a forked child inert; the lock may have been held at the fork."""
-        self._closed = True
-        self._lock = threading.Lock()
+    def go_inert(self) -> None:
+        """Makes a copy in another process drop everything without a word."""
+        self._closed = self._inert = True
         self._pending = []
+        # Another thread may have held the lock when this process was forked.
+        self._lock = threading.Lock()
 
     def _values(self, metrics: Mapping[str, Any]) -> dict[str, Any]:
         values = {name: self._read(value, name) for name, value in metrics.items() if value is not None}
@@ -147,9 +150,8 @@ class Recorder:
             self._timeline.enter("training")
         if self._closed:
             self._pending.clear()
-            self._troubles.report(
-                "step", "ignored: the run has ended, or this handle is a copy in another process"
-            )
+            if not self._inert:
+                self._troubles.report("step", "the run has ended; its steps are not counted any more")
         elif len(self._pending) > BATCH and self._lock.acquire(blocking=False):
             try:
                 began = self._clock()

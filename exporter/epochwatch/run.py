@@ -82,7 +82,7 @@ def start(
 def inert(name: str) -> Run:
     """Gives a handle that takes everything and does nothing: what a pickled one becomes."""
     books = Books(Settings(run=name))
-    books.recorder.close()
+    books.recorder.go_inert()
     return Run(books, None)
 
 
@@ -158,8 +158,7 @@ class Run:
             yield epoch
             if self._epoch_open:
                 self.epoch_end()
-        if books.progress.ended_at is None:
-            books.timeline.enter("training", "idle")
+        books.timeline.enter("training", "idle")
 
     def epoch_end(self) -> None:
         """Takes that an epoch is complete; `epochs` does it by itself."""

@@ -102,9 +102,18 @@ def _no_such_address(addr: str, error: OSError) -> ServeError:
 class Server:
     """Answers requests on `listener` with `handler`, from `start` to `close`."""
 
-    def __init__(self, listener: socket.socket, handler: Handler) -> None:
+    def __init__(
+        self,
+        listener: socket.socket,
+        handler: Handler,
+        *,
+        first_request_seconds: float = FIRST_REQUEST_SECONDS,
+        keep_alive_seconds: float = KEEP_ALIVE_SECONDS,
+    ) -> None:
         self._listener = listener
         self._handler = handler
+        self._first_request_seconds = first_request_seconds
+        self._keep_alive_seconds = keep_alive_seconds
         self._selector = selectors.DefaultSelector()
         self._loop = asyncio.SelectorEventLoop(self._selector)
         self._connections: dict[Connection, socket.socket] = {}
@@ -174,7 +183,8 @@ class Server:
         accepted.setblocking(False)
         if len(self._connections) >= CONNECTIONS_LIMIT:
             min(self._connections, key=lambda connection: connection.last_active).abort()
-        connection = Connection(self._loop, self._handler, self._forget)
+        connection = Connection(self._loop, self._handler, self._forget, self._keep_alive_seconds)
+        connection.allow(self._first_request_seconds)
         self._connections[connection] = accepted
         task = self._loop.create_task(self._loop.connect_accepted_socket(lambda: connection, accepted))
         self._tasks.add(task)
@@ -203,7 +213,11 @@ class Connection(asyncio.Protocol):
     """One client's connection, from its first byte to its last."""
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, handler: Handler, closed: Callable[[Connection], None]
+        self,
+        loop: asyncio.AbstractEventLoop,
+        handler: Handler,
+        closed: Callable[[Connection], None],
+        keep_alive_seconds: float,
     ) -> None:
         self._loop = loop
         self._handler = handler
@@ -213,7 +227,8 @@ class Connection(asyncio.Protocol):
         self._request: h11.Request | None = None
         self._stopping = False
         self.last_active = loop.time()
-        self._timer = loop.call_later(FIRST_REQUEST_SECONDS, self.abort)
+        self._keep_alive_seconds = keep_alive_seconds
+        self._timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport  # type: ignore[assignment]  # a stream's transport reads and writes
@@ -221,7 +236,7 @@ class Connection(asyncio.Protocol):
             self.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._timer.cancel()
+        self.allow(None)
         self._when_closed(self)
 
     def data_received(self, data: bytes) -> None:
@@ -234,6 +249,12 @@ class Connection(asyncio.Protocol):
 
     def eof_received(self) -> bool | None:
         return False
+
+    def allow(self, seconds: float | None) -> None:
+        """Gives the client so long for its next request to be complete; None for no limit."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = None if seconds is None else self._loop.call_later(seconds, self.abort)
 
     def finish(self) -> None:
         """Closes the connection once what was answered is sent."""
@@ -269,7 +290,7 @@ class Connection(asyncio.Protocol):
         response = self._handler(Request(received.method.decode("ascii"), path, headers))
         self._send(response, with_body=received.method != b"HEAD")
         response.sent()
-        self._set_timer(KEEP_ALIVE_SECONDS)
+        self.allow(self._keep_alive_seconds)
 
     def _send(self, response: Response, with_body: bool = True) -> None:
         headers = [*response.headers, ("Content-Length", str(len(response.body)))]
@@ -286,10 +307,6 @@ class Connection(asyncio.Protocol):
             with contextlib.suppress(h11.LocalProtocolError):
                 self._send(Response(error.error_status_hint, b"not a request this server understands\n"))
         self.finish()
-
-    def _set_timer(self, seconds: float) -> None:
-        self._timer.cancel()
-        self._timer = self._loop.call_later(seconds, self.abort)
 
 
 def _nothing() -> None:

@@ -91,7 +91,7 @@ class Session:
     def forget_inherited(self) -> None:
         """Makes the copy in a forked child inert: it records nothing and ends nothing."""
         self.ended = True
-        self.books.recorder.forget_inherited()
+        self.books.recorder.go_inert()
 
     def _stop(self) -> None:
         stops: list[Callable[[], None]] = [self.end_watch.stop, self._server.close]

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
-from .catalogue import TIMED_PHASES
+from .catalogue import END_STATES, TIMED_PHASES
 from .trends import Pace
 
 TIMED_AS = {
@@ -54,9 +54,14 @@ class Timeline:
         return self._now.state, self._now.timed_phase
 
     def enter(self, state: str, timed_phase: str | None = None) -> None:
-        """Goes over to `state`; its time counts as `timed_phase`, or as what goes with the state."""
+        """Goes over to `state`; its time counts as `timed_phase`, or as what goes with the state.
+
+        A state of the end is final.
+        """
         at = self._clock()
         before = self._now
+        if before.state in END_STATES:
+            return
         spent = dict(before.spent)
         spent[before.timed_phase] += max(0.0, at - before.since)
         self._now = Now(state, timed_phase or TIMED_AS[state], at, spent)

@@ -28,7 +28,7 @@ class Scrape:
             for sample in family.samples
         }
 
-    def value(self, name: str, **labels: str) -> float | None:
+    def value(self, name: str, /, **labels: str) -> float | None:
         """Gives the value of the one series of that name with these labels among its own; None if absent."""
         wanted = frozenset(labels.items())
         found = [value for (known, own), value in self.samples.items() if known == name and wanted <= own]
@@ -109,11 +109,12 @@ def trainer(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
     """Starts a script as a process of its own, and kills what is left of it after the test."""
     started: list[subprocess.Popen[str]] = []
 
-    def starter(script: str, *arguments: str, **environment: str) -> subprocess.Popen[str]:
+    def starter(script: str, stdin: int | None = None, **environment: str) -> subprocess.Popen[str]:
         path = tmp_path / f"train{len(started)}.py"
         path.write_text(script)
         process = subprocess.Popen(
-            [sys.executable, "-W", "error", str(path), *arguments],
+            [sys.executable, "-W", "error", str(path)],
+            stdin=stdin,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
