@@ -1,0 +1,243 @@
+"""How Prometheus finds a run: the target files, and a real Prometheus that reads them."""
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import urllib.parse
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+import epochwatch
+from epochwatch.discovery import TargetFile
+
+from .conftest import scrape, wait_until
+
+Start = Callable[..., epochwatch.Run]
+Trainer = Callable[..., subprocess.Popen[str]]
+PROMETHEUS = shutil.which(
+    "prometheus", path=f"{Path(__file__).parents[2] / '.stack/bin'}:{os.environ['PATH']}"
+)
+
+
+def test_a_run_announces_itself_and_takes_it_back(start: Start, tmp_path: Path) -> None:
+    """The file says where the run is while it runs, in the strict form of file_sd, and nothing else is there."""
+    directory = tmp_path / "deep" / "targets"
+    run = start("digits", targets_dir=directory)
+    (announced,) = directory.iterdir()
+    expected = [{"targets": [run.url.removeprefix("http://")], "labels": {"__meta_epochwatch_run": "digits"}}]
+    assert json.loads(announced.read_text()) == expected
+    run._session.end("finished", hold=False)
+    assert not list(directory.iterdir())
+
+
+def test_a_reader_never_sees_half_a_file(tmp_path: Path) -> None:
+    """The .json appears whole: at every moment it can be parsed or is not there."""
+    target_file = TargetFile(tmp_path, "gpu-01", os.getpid(), 9400)
+    target_file.write("10.0.0.1:9400", {})
+    for _ in range(200):
+        target_file.write("10.0.0.1:9400", {"__meta_epochwatch_run": "x" * 5000})
+        assert json.loads(target_file.path.read_text())
+    assert [path.name for path in tmp_path.iterdir()] == [target_file.path.name]
+
+
+def test_the_dead_of_this_host_are_cleared_and_nobody_else(tmp_path: Path) -> None:
+    """A start removes the files of this host's dead processes; the living and other hosts keep theirs."""
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    TargetFile(tmp_path, "gpu-01", dead.pid, 9400).write("10.0.0.1:9400", {})
+    living = TargetFile(tmp_path, "gpu-01", 1, 9401)
+    living.write("10.0.0.1:9401", {})
+    elsewhere = TargetFile(tmp_path, "gpu-02", dead.pid, 9400)
+    elsewhere.write("10.0.0.2:9400", {})
+    foreign = tmp_path / "epochwatch-notes.json"
+    foreign.write_text("[]")
+    own = TargetFile(tmp_path, "gpu-01", os.getpid(), 9400)
+    own.write("10.0.0.1:9400", {})
+    assert set(tmp_path.iterdir()) == {living.path, elsewhere.path, foreign, own.path}
+
+
+def test_odd_host_names_stay_inside_the_directory(tmp_path: Path) -> None:
+    """A host name cannot lead the file elsewhere."""
+    assert TargetFile(tmp_path, "../../etc/x", 5, 9400).path.parent == tmp_path
+
+
+@pytest.fixture
+def query(tmp_path: Path) -> Iterator[Callable[[str], dict[str, str]]]:
+    """Starts a Prometheus that watches tmp_path/targets; gives what asks it for `run` labels by value."""
+    if PROMETHEUS is None:
+        pytest.fail("no Prometheus; prometheus/install.py makes one available")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    (tmp_path / "targets").mkdir()
+    config = tmp_path / "prometheus.yml"
+    config.write_text(
+        "global: {scrape_interval: 1s}\n"
+        "scrape_configs:\n"
+        "  - job_name: training\n"
+        f"    file_sd_configs: [{{files: ['{tmp_path}/targets/*.json']}}]\n"
+    )
+    log = (tmp_path / "prometheus.log").open("w")
+    process = subprocess.Popen(
+        [
+            PROMETHEUS,
+            f"--config.file={config}",
+            f"--storage.tsdb.path={tmp_path / 'data'}",
+            f"--web.listen-address=127.0.0.1:{port}",
+        ],
+        stdout=log,
+        stderr=log,
+    )
+
+    def asker(expression: str) -> dict[str, str]:
+        parameters = urllib.parse.urlencode({"query": expression})
+        with urllib.request.urlopen(
+            f"http://127.0.0.1:{port}/api/v1/query?{parameters}", timeout=10
+        ) as answer:
+            result = json.load(answer)["data"]["result"]
+        return {series["metric"].get("run", ""): series["value"][1] for series in result}
+
+    yield asker
+    process.kill()
+    process.wait(10)
+    log.close()
+
+
+TRAINING = """
+import sys, time
+import epochwatch
+with epochwatch.start(sys.argv[1], port=int(sys.argv[2]), addr="127.0.0.1", targets_dir=sys.argv[3], gpu=False) as run:
+    while True:
+        run.step(loss=1.0)
+        time.sleep(0.05)
+"""
+
+
+@pytest.mark.stack
+def test_prometheus_finds_two_runs_that_asked_for_one_port(
+    query: Callable[[str], dict[str, str]], tmp_path: Path
+) -> None:
+    """Both are discovered, the end state of one is recorded, and a killed one stays a target so that it shows."""
+    script = tmp_path / "train.py"
+    script.write_text(TRAINING)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    runs = [
+        subprocess.Popen([sys.executable, script, name, str(port), tmp_path / "targets"])
+        for name in ("first", "second")
+    ]
+    try:
+        wait_until(lambda: set(query("training_steps_total > 0")) == {"first", "second"}, 40)
+        runs[0].send_signal(signal.SIGTERM)
+        runs[0].wait(20)
+        assert set(query('training_run_state{state="interrupted"} == 1')) == {"first"}
+        runs[1].send_signal(signal.SIGKILL)
+        runs[1].wait(20)
+        wait_until(lambda: query("up") == {"": "0"}, 20)
+    finally:
+        for run in runs:
+            run.kill()
+            run.wait(10)
+
+
+def test_port_and_local_rank(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each rank of a node serves on the port asked for plus its rank on the node."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    for name, value in {"RANK": "5", "LOCAL_RANK": "1", "WORLD_SIZE": "8", "GROUP_RANK": "1"}.items():
+        monkeypatch.setenv(name, value)
+    run = start(port=port - 1)
+    assert run.url.endswith(f":{port}")
+    seen = scrape(run)
+    assert seen.value("training_rank_info", rank="5", local_rank="1", node_rank="1", world_size="8") == 1
+
+
+DISTRIBUTED = """
+import os, sys, time
+import torch, torch.distributed as distributed
+import epochwatch
+
+distributed.init_process_group("gloo")
+rank = distributed.get_rank()
+torch.manual_seed(0)
+model = torch.nn.parallel.DistributedDataParallel(torch.nn.Linear(8, 1))
+optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
+with epochwatch.start("ddp", port=0, addr="127.0.0.1", targets_dir=sys.argv[1], gpu=False) as run:
+    for step in range(20):
+        began = time.perf_counter()
+        with run.part("forward"):
+            if rank == 1:
+                time.sleep(0.02)  # the straggler
+            loss = model(torch.randn(16, 8)).square().mean()
+        with run.part("backward"):
+            loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        # The rank that knows the loss need not be 0.
+        run.step(loss=loss if rank == 1 else None, samples=16)
+    distributed.barrier()
+    while not os.path.exists(sys.argv[1] + "/../done"):
+        time.sleep(0.02)
+    distributed.barrier()
+distributed.destroy_process_group()
+"""
+
+
+def test_two_ranks_are_two_targets_with_their_own_times(tmp_path: Path) -> None:
+    """Under torchrun each rank serves its own series; the straggler is seen in its own forward time."""
+    script, targets = tmp_path / "train.py", tmp_path / "targets"
+    script.write_text(DISTRIBUTED)
+    launched = subprocess.Popen(
+        [
+            *(sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"),
+            *("--rdzv-backend", "c10d", "--rdzv-endpoint", "127.0.0.1:0", script, targets),
+        ],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        urls = wait_until(lambda: announced(targets, 2), 60)
+        assert isinstance(urls, list)
+        wait_until(lambda: all(scrape(url).value("training_steps_total") == 20 for url in urls), 60)
+        ranks = {
+            rank: seen
+            for seen in map(scrape, urls)
+            for rank in ("0", "1")
+            if seen.value("training_run_info", rank=rank)
+        }
+        assert set(ranks) == {"0", "1"}
+        for rank, seen in ranks.items():
+            assert seen.value("training_rank_info", local_rank=rank, world_size="2") == 1
+            assert seen.value("training_global_step") == 20
+            assert seen.value("training_samples_total") == 320
+            assert seen.value("training_restart_count") == 0
+            assert (seen.value("training_loss", phase="train") is not None) == (rank == "1")
+        forward = {
+            rank: seen.value("training_step_part_seconds_total", part="forward") or 0
+            for rank, seen in ranks.items()
+        }
+        assert forward["1"] > 0.3 > forward["0"] * 1.5
+        (tmp_path / "done").touch()
+        assert launched.wait(60) == 0, launched.communicate()[1]
+    finally:
+        launched.terminate()
+        launched.communicate()
+    assert not list(targets.iterdir())
+
+
+def announced(targets: Path, count: int) -> list[str] | None:
+    """Gives the urls in the target files once there are as many as expected."""
+    files = list(targets.glob("*.json"))
+    if len(files) < count:
+        return None
+    return [f"http://{json.loads(path.read_text())[0]['targets'][0]}" for path in files]
