@@ -97,7 +97,12 @@ def _start(stack: Stack) -> Chain:
         say(f"robot          the sandbox, {group.sandbox.url}  (no DINGTALK_WEBHOOK given)")
     bridge = stack.bridge(
         # The secrets stay in the environment: no file that outlives a killed demo holds them.
-        bridge_config("${DINGTALK_WEBHOOK}", "${DINGTALK_SECRET}", _language(settings)),
+        bridge_config(
+            "${DINGTALK_WEBHOOK}",
+            "${DINGTALK_SECRET}",
+            _language(settings),
+            prometheus_url=stack.prometheus_url,
+        ),
         {"DINGTALK_WEBHOOK": webhook, "DINGTALK_SECRET": secret},
     )
     say(f"alertbridge    {bridge.url}")

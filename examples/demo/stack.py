@@ -180,6 +180,8 @@ class Stack:
         self.binaries = binaries
         self.targets = directory / "targets"
         self.services: list[Service] = []
+        # Chosen before Prometheus starts: the bridge, which starts earlier, asks it for the curve in a message.
+        self.prometheus_url = f"http://127.0.0.1:{free_port()}"
         self.targets.mkdir(parents=True, exist_ok=True)
 
     def __enter__(self) -> Stack:
@@ -271,7 +273,7 @@ class Stack:
         It is given back once Alertmanager is among its notification targets: an alert that fires before that is
         dropped and would be sent again only after the resend delay.
         """
-        port = free_port()
+        address = self.prometheus_url.removeprefix("http://")
         config = yaml.safe_load((ROOT / "prometheus" / "prometheus.yml").read_text())
         config["global"]["scrape_interval"] = interval
         config["global"]["evaluation_interval"] = interval
@@ -295,12 +297,12 @@ class Stack:
                     binary("prometheus", self.binaries),
                     f"--config.file={path}",
                     f"--storage.tsdb.path={self.directory / 'prometheus'}",
-                    f"--web.listen-address=127.0.0.1:{port}",
-                    f"--web.external-url=http://127.0.0.1:{port}",
+                    f"--web.listen-address={address}",
+                    f"--web.external-url={self.prometheus_url}",
                     "--rules.alert.resend-delay=5s",
                 ],
                 log=self.log("prometheus"),
-                url=f"http://127.0.0.1:{port}",
+                url=self.prometheus_url,
                 ready_path="/-/ready",
             )
         )
