@@ -68,6 +68,17 @@ def shared_labels(notification: Notification) -> Mapping[str, str]:
     return notification.common_labels
 
 
+def subject_of(notification: Notification, lens: Lens) -> Markdown:
+    """Gives what all alerts are about: the run, else what Alertmanager groups them by; "" if nothing."""
+    if len(notification.alerts) == 1:
+        return alertview.subject_of(notification.alerts[0].labels, lens)
+    shared = {name: value for name, value in notification.common_labels.items() if name != "job"}
+    grouped = [
+        value for name, value in notification.group_labels.items() if name not in alertview.UNLISTED_LABELS
+    ]
+    return alertview.subject_of(shared, lens) or lens.cleaned(" ".join(grouped), alertview.NAME_LIMIT)
+
+
 def headline_of(first: Alert, notification: Notification, lens: Lens, *, digest: bool = False) -> Headline:
     """Takes the most urgent alert and its notification, gives the headline."""
     firing = sum(not alert.ended for alert in notification.alerts)
@@ -83,7 +94,7 @@ def headline_of(first: Alert, notification: Notification, lens: Lens, *, digest:
         word=word,
         colour=sign.colour,
         name=alertview.name_of(first, lens) if len(names) == 1 else _kinds(len(names), lens.language),
-        subject=alertview.subject_of(shared_labels(notification), lens),
+        subject=subject_of(notification, lens),
         counted=_counted(firing, resolved, lens.language),
         brief=alertview.brief_of(first, lens)
         if firing == 1 and not resolved and not digest

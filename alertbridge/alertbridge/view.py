@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
@@ -11,10 +12,15 @@ from alertbridge import alertview, headline, links, wording
 from alertbridge.alertview import AlertView, Lens
 from alertbridge.curve import Curve
 from alertbridge.headline import Headline
+from alertbridge.markdown import Markdown
 from alertbridge.webhook import Alert, Notification
 
 # Nobody reads more on a phone; the rest is counted and linked.
-MOST_LISTED = 50
+MOST_LISTED = 100
+# From here on alerts are named by kind, without their summaries.
+MANY = 10
+
+KindKey = tuple[bool, wording.Level, Markdown]
 
 
 @dataclass(frozen=True)
@@ -24,6 +30,17 @@ class Link:
     name: str
     text: str
     url: str
+
+
+@dataclass(frozen=True)
+class Kind:
+    """Alerts of one name and state: how many, since when the first of them, and those that are listed."""
+
+    emoji: str
+    name: Markdown
+    count: int
+    since: str
+    alerts: tuple[AlertView, ...]
 
 
 @dataclass(frozen=True)
@@ -62,6 +79,7 @@ class View:
     more_link: Link | None
     fields: dict[str, Any]
     total: int
+    kinds: Mapping[KindKey, tuple[int, str]]
 
     def shown(self, count: int) -> dict[str, Any]:
         """Takes how many alerts are listed, gives the names that a template knows."""
@@ -71,8 +89,17 @@ class View:
             "alerts": alerts,
             "firing": [alert for alert in alerts if alert.firing],
             "resolved": [alert for alert in alerts if not alert.firing],
+            "kinds": self._kinds(alerts),
             "left_out": self.total - len(alerts),
         }
+
+    def _kinds(self, alerts: Sequence[AlertView]) -> list[Kind]:
+        listed: dict[KindKey, list[AlertView]] = {}
+        for alert in alerts:
+            listed.setdefault((alert.firing, alert.level, alert.name), []).append(alert)
+        return [
+            Kind(same[0].emoji, same[0].name, *self.kinds[key], tuple(same)) for key, same in listed.items()
+        ]
 
 
 def view_of(
@@ -94,6 +121,7 @@ def view_of(
         links=tappable,
         more_link=more_link,
         total=total,
+        kinds=_kinds(ordered, lens),
         fields={
             "language": lens.language,
             "badge": top.badge,
@@ -101,6 +129,7 @@ def view_of(
             "subject": top.subject,
             "counted": top.counted,
             "mixed": len({alert.labels.get("alertname") for alert in ordered}) > 1,
+            "many": len(ordered) > MANY,
             "labels": alertview.cleaned_labels(shared, lens),
             "total": total,
             "firing_count": firing,
@@ -118,6 +147,15 @@ def view_of(
             },
         },
     )
+
+
+def _kinds(alerts: Sequence[Alert], lens: Lens) -> dict[KindKey, tuple[int, str]]:
+    """Takes all alerts, gives of each kind how many there are and since when the first of them."""
+    starts: dict[KindKey, list[datetime]] = {}
+    for alert in alerts:
+        key = (not alert.ended, alertview.level_of(alert), alertview.name_of(alert, lens))
+        starts.setdefault(key, []).append(alert.starts_at)
+    return {key: (len(times), lens.time(min(times))) for key, times in starts.items()}
 
 
 def curve_view(curve: Curve, lens: Lens) -> CurveView:
@@ -138,7 +176,9 @@ def _number(value: float) -> str:
 def links_of(notification: Notification, first: Alert, lens: Lens) -> tuple[Link, ...]:
     """Gives where to look, to silence and to read on, as the most urgent alert and those like it have it."""
     alike = len({alert.labels.get("alertname") for alert in notification.alerts}) == 1
-    urls = {"dashboard": links.dashboard_link(first.annotations.get("dashboard", ""), lens.grafana_url)}
+    urls = {}
+    if "run" in headline.shared_labels(notification) or len(notification.alerts) == 1:
+        urls["dashboard"] = links.dashboard_link(first.annotations.get("dashboard", ""), lens.grafana_url)
     if alike and not first.ended and not alertview.is_event(first):
         urls["silence"] = links.silence_link(notification, headline.shared_labels(notification))
     if alike and not first.ended:
