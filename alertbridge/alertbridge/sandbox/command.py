@@ -12,7 +12,6 @@ from alertbridge.cli_options import teaching_errors
 from alertbridge.errors import ConfigError
 from alertbridge.sandbox.app import create_app
 from alertbridge.sandbox.call import Limit, Rules
-from alertbridge.sandbox.modes import Mode
 from alertbridge.sandbox.reception import Reception
 from alertbridge.sandbox.serving import SandboxServer
 from alertbridge.sandbox.terminal import Terminal
@@ -98,8 +97,8 @@ def _greeting(url: str, tokens: tuple[str, ...], signed: bool) -> str:
 
 def _end_on_signals(reception: Reception) -> None:
     def end(number: int, frame: FrameType | None) -> None:
-        # Lets go of calls that hang, so that no thread holds up the end.
-        reception.switch.set(Mode())
+        # waitress waits for its threads, and a call that hangs holds one.
+        reception.switch.let_go()
         raise SystemExit(0)
 
     signal.signal(signal.SIGTERM, end)

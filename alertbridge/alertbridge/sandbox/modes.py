@@ -54,7 +54,7 @@ class Mode:
 
 
 class Switch:
-    """Holds the mode. Changing it lets go of every call that hangs."""
+    """Holds the mode. Changing it ends every answer that hangs."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -68,6 +68,11 @@ class Switch:
     def set(self, mode: Mode) -> None:
         with self._lock:
             self._mode = mode
+        self.let_go()
+
+    def let_go(self) -> None:
+        """Ends every answer that hangs."""
+        with self._lock:
             self._changed.set()
             self._changed = threading.Event()
 

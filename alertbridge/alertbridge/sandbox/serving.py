@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import threading
+from collections.abc import Callable
 from types import TracebackType
 from typing import Any
 
@@ -33,6 +34,8 @@ class SandboxServer:
         listener = _listener(listen)
         self._thread: threading.Thread | None = None
         self._sockets: dict[int, Any] = {}
+        self._left: dict[int, Any] = {}
+        self._let_go: Callable[[], None] = app.extensions["sandbox"].switch.let_go
         self._ended = threading.Event()
         self._ended.set()
         self._server: Any = create_server(
@@ -71,19 +74,23 @@ class SandboxServer:
             self._ended.set()
 
     def close(self) -> None:
-        """Stops listening, hangs up, ends the threads."""
+        """Stops listening, lets calls in progress end, hangs up."""
+        self._let_go()
         if not self._ended.is_set():
-            # The loop's sockets belong to its thread; the trigger runs this there.
             trigger = next(one for one in self._sockets.values() if hasattr(one, "pull_trigger"))
-            trigger.pull_trigger(self._hang_up)
+            trigger.pull_trigger(self._leave_the_loop)
             self._ended.wait(CLOSE_SECONDS)
         if self._thread is not None:
             self._thread.join(CLOSE_SECONDS)
-        self._hang_up()
+        self._leave_the_loop()
+        # The threads write to the loop's pipe when they are done, so they end before it is closed.
         self._server.task_dispatcher.shutdown(timeout=CLOSE_SECONDS)
+        wasyncore.close_all(self._left, ignore_all=True)
 
-    def _hang_up(self) -> None:
-        wasyncore.close_all(self._sockets, ignore_all=True)
+    def _leave_the_loop(self) -> None:
+        """Ends waitress's loop, which goes on for as long as it has sockets to watch."""
+        self._left.update(self._sockets)
+        self._sockets.clear()
 
 
 def _listener(listen: str) -> socket.socket:
