@@ -13,6 +13,7 @@ from prometheus_client import CollectorRegistry
 
 from .books import Books
 from .collector import Collector, Source
+from .cuda import CudaSource
 from .discovery import TargetFile
 from .ending import EndWatch
 from .gpu import gpu_source
@@ -52,7 +53,7 @@ class Session:
         sources: list[Source] = [TrainingSource(books, place, run_labels(pid, host, start_directory()))]
         if self._gpu is not None:
             sources.append(self._gpu)
-        sources.append(ExporterSource(books))
+        sources += [CudaSource(environ), ExporterSource(books)]
         self._collector = Collector(constant_labels(settings, place), sources, on_error=report)
         self._target_file = None
         if settings.targets_dir is not None:
