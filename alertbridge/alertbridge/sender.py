@@ -7,6 +7,7 @@ thread that does so; tests call it with a clock of their own.
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -20,6 +21,8 @@ from alertbridge.robots.outcome import Delivered, Later, Limited, Never, Outcome
 from alertbridge.secret import mask
 
 log = logging.getLogger(__name__)
+
+QUOTA_WARNING = 0.8
 
 
 @dataclass(frozen=True)
@@ -86,6 +89,7 @@ class Sender:
             fallback=self._fallback,
         )
         self._count(claim, member, outcome, settled, answered_at)
+        self._watch_quota(member, settled.month_calls)
         if settled.fallback:
             self._told(settled.fallback)
         return 0.0
@@ -148,4 +152,15 @@ class Sender:
                 claim.attempt,
                 kind,
                 mask(outcome.reason),
+            )
+
+    def _watch_quota(self, member: Member, month_calls: int) -> None:
+        quota = member.plan.monthly
+        if month_calls in (math.ceil(quota * QUOTA_WARNING), quota):
+            log.warning(
+                "receiver %s, robot %s: %d of the month's %d messages are used",
+                self.receiver,
+                member.robot.name,
+                month_calls,
+                quota,
             )

@@ -33,7 +33,8 @@ def settled(outbox: Outbox, claim: Claim, kind: str, now: float, **options: obje
     fallback = options.pop("fallback", None)
     others = options.pop("others", frozenset({PLAN.robot}))
     attempt = Attempt(kind, month="2026-11", **options)  # type: ignore[arg-type]
-    return outbox.settle(claim, attempt, now, others=others, fallback=fallback)  # type: ignore[arg-type]
+    result = outbox.settle(claim, attempt, now, others=others, fallback=fallback)  # type: ignore[arg-type]
+    return Settled(result.state, result.fallback)
 
 
 def states(outbox: Outbox) -> dict[str, int]:

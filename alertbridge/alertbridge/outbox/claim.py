@@ -150,9 +150,10 @@ def _open_messages(connection: Connection, receiver: str) -> list[OpenMessage]:
 
 
 def _may_regroup(connection: Connection, receiver: str, due: Sequence[OpenMessage]) -> bool:
-    """Whether several messages that no robot has shown could be one digest."""
+    """Whether something waits that could be told together with what no robot has shown."""
     free = [message for message in due if message.may_be_regrouped]
-    return len(free) > 1 or (len(free) == 1 and bool(_waiting_groups(connection, receiver)))
+    waiting = exists().where(notifications.c.receiver == receiver, notifications.c.state == "waiting")
+    return len(free) > 1 or (len(free) == 1 and bool(connection.execute(select(waiting)).scalar()))
 
 
 def _regroup(connection: Connection, due: Sequence[OpenMessage]) -> list[OpenMessage]:
@@ -277,6 +278,7 @@ def _take(
         .where(notifications.c.message_id == message.id)
         .order_by(notifications.c.id)
     ).all()
+    groups = len({row.group_hash for row in told})
     return Claim(
         message_id=message.id,
         uuid=message.uuid,
@@ -286,11 +288,16 @@ def _take(
         call_id=call_id,
         bodies=tuple(row.body for row in told),
         received_at=tuple(row.received_at for row in told),
-        groups=len({row.group_hash for row in told}),
-        held_up_by=_held_up_by(states, now, message.critical),
+        groups=groups,
+        held_up_by=_held_up_by(states, now, message.critical, groups),
     )
 
 
-def _held_up_by(states: Sequence[RobotState], now: float, critical: bool) -> Literal["limited", "outage"]:
-    paced = sum(state.unpaced(now, critical) for state in states) <= 1
-    return "limited" if paced or any(state.limited for state in states) else "outage"
+def _held_up_by(
+    states: Sequence[RobotState], now: float, critical: bool, groups: int
+) -> Literal["limited", "outage"]:
+    if any(state.limited for state in states):
+        return "limited"
+    if any(state.failures for state in states):
+        return "outage"
+    return "limited" if groups > sum(state.unpaced(now, critical) for state in states) else "outage"

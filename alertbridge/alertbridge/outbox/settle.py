@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from sqlalchemy import Connection, func, insert, literal, select, update
@@ -39,11 +39,14 @@ class Attempt:
 class Settled:
     """What became of the message: it is out, to be tried again, or dead.
 
-    `fallback` names the receiver that tells it instead, if there is one.
+    Attributes:
+        fallback: the receiver that tells it instead, if there is one.
+        month_calls: how many calls the robot has had this month, this one included.
     """
 
     state: Literal["delivered", "open", "dead"]
     fallback: str = ""
+    month_calls: int = 0
 
 
 def settle(
@@ -64,7 +67,20 @@ def settle(
         fallback: the receiver that is told what this one's robots refuse.
     """
     connection.execute(update(calls).where(calls.c.id == claim.call_id).values(finished_at=now))
-    _note_robot(connection, claim.robot, attempt, now)
+    month_calls = _note_robot(connection, claim.robot, attempt, now)
+    settled = _settle_message(connection, claim, attempt, now, others, horizon_seconds, fallback)
+    return replace(settled, month_calls=month_calls)
+
+
+def _settle_message(
+    connection: Connection,
+    claim: Claim,
+    attempt: Attempt,
+    now: float,
+    others: frozenset[str],
+    horizon_seconds: float,
+    fallback: str | None,
+) -> Settled:
     message = connection.execute(
         select(messages).where(messages.c.id == claim.message_id).with_for_update()
     ).first()
@@ -102,12 +118,13 @@ def _expire(connection: Connection, message_id: int, before: float) -> bool:
     return True
 
 
-def _note_robot(connection: Connection, robot: str, attempt: Attempt, now: float) -> None:
-    """Counts the call, and pauses the robot if it could not take the message."""
+def _note_robot(connection: Connection, robot: str, attempt: Attempt, now: float) -> int:
+    """Counts the call, and pauses the robot if it could not take the message; gives the month's calls."""
     row = connection.execute(select(robots).where(robots.c.robot == robot).with_for_update()).one()
+    month_calls = int(row.month_messages if row.month == attempt.month else 0) + 1
     values: dict[str, object] = {
         "month": attempt.month,
-        "month_messages": (row.month_messages if row.month == attempt.month else 0) + 1,
+        "month_messages": month_calls,
     }
     if attempt.kind == "delivered":
         values |= {"failures": 0, "limited": False}
@@ -117,6 +134,7 @@ def _note_robot(connection: Connection, robot: str, attempt: Attempt, now: float
         values |= {"failures": failures, "limited": attempt.kind == "limited"}
         values["paused_until"] = max(row.paused_until, now + pause_seconds)
     connection.execute(update(robots).where(robots.c.robot == robot).values(**values))
+    return month_calls
 
 
 def _delivered(connection: Connection, claim: Claim, now: float) -> Settled:
