@@ -15,12 +15,15 @@ from threading import Event
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 
-from .server import Request, Response
+from .connection import Request, Response
+from .secret import Secret
 from .troubles import Troubles
 
 # The fastest level: it shrinks the text to a tenth, and the CPU is the training's.
 GZIP_LEVEL = 1
 
+
+PLAIN = ("Content-Type", "text/plain; charset=utf-8")
 
 # Someone who reads the page twice by hand is no scraper of a millisecond's interval.
 SHORTEST_INTERVAL_SECONDS = 1.0
@@ -69,21 +72,31 @@ class Scrapes:
 class Pages:
     """The handler of one run's server."""
 
-    def __init__(self, run: str, registry: CollectorRegistry, scrapes: Scrapes, troubles: Troubles) -> None:
+    def __init__(
+        self,
+        run: str,
+        registry: CollectorRegistry,
+        scrapes: Scrapes,
+        troubles: Troubles,
+        token: Secret | None = None,
+    ) -> None:
         self._run = run
         self._registry = registry
         self._scrapes = scrapes
         self._troubles = troubles
+        self._token = token
 
     def __call__(self, request: Request) -> Response:
         """Takes any request and gives its answer; a failure of ours is an answer too."""
+        if self._token is not None and not self._token.matches(bearer_token(request)):
+            wanted = ("WWW-Authenticate", 'Bearer realm="epochwatch"')
+            return Response(401, b"a bearer token is needed\n", (PLAIN, wanted))
         pages = {"/": self._index, "/metrics": self._metrics}
         page = pages.get(request.path)
         if page is None:
             return Response(404, b"not found; the metrics are at /metrics\n")
         if request.method not in ("GET", "HEAD"):
-            plain = ("Content-Type", "text/plain; charset=utf-8")
-            return Response(405, b"only GET is allowed\n", (plain, ("Allow", "GET, HEAD")))
+            return Response(405, b"only GET is allowed\n", (PLAIN, ("Allow", "GET, HEAD")))
         try:
             return page(request)
         except Exception as error:
@@ -107,3 +120,9 @@ class Pages:
             f'<h1>{name}</h1><p><a href="/metrics">metrics</a></p>\n'
         )
         return Response(200, page.encode(), (("Content-Type", "text/html; charset=utf-8"),))
+
+
+def bearer_token(request: Request) -> str:
+    """Gives the token a request shows; empty if it shows none."""
+    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    return token.strip() if scheme.lower() == "bearer" else ""

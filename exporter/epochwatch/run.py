@@ -44,6 +44,10 @@ def start(
     notify: str | None = None,
     labels: Mapping[str, str] | None = None,
     gpu: bool | None = None,
+    tls_cert: str | Path | None = None,
+    tls_key: str | Path | None = None,
+    token: str | None = None,
+    token_file: str | Path | None = None,
     registry: CollectorRegistry | None = None,
 ) -> Run:
     """Takes the name of a run and what is to be known of it, and gives its handle; /metrics is up on return.
@@ -65,6 +69,10 @@ def start(
         notify: "dingtalk" to send lifecycle events straight to the robot of DINGTALK_WEBHOOK.
         labels: Further labels of all series of the run.
         gpu: Whether to read the GPUs through NVML. Default True.
+        tls_cert: Certificate chain (PEM) to serve HTTPS with.
+        tls_key: Its private key, if it is not in the same file.
+        token: Bearer token that a reader must show. Better in EPOCHWATCH_TOKEN or a file than in code.
+        token_file: File that holds the token.
         registry: A registry of your own, whose metrics are then served too.
 
     Raises:

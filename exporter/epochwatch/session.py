@@ -18,9 +18,10 @@ from .discovery import TargetFile
 from .ending import EndWatch
 from .gpu import gpu_source
 from .identity import reachable_host, run_labels
+from .listening import listen, tls_context
 from .pages import Pages, Scrapes
 from .ranks import Place, read_place
-from .server import Server, listen
+from .server import Server
 from .settings import Settings
 from .sources import ExporterSource, TrainingSource
 from .troubles import LOGGER
@@ -44,10 +45,11 @@ class Session:
         self._registry = CollectorRegistry() if registry is None else registry
         self._scrapes = Scrapes()
         port = settings.port + place.local_rank if settings.port else 0
-        listener = listen(settings.addr, port)
-        self._server = Server(listener, Pages(settings.run, self._registry, self._scrapes, books.troubles))
+        tls = None if settings.tls_cert is None else tls_context(settings.tls_cert, settings.tls_key)
+        pages = Pages(settings.run, self._registry, self._scrapes, books.troubles, settings.token)
+        self._server = Server(listen(settings.addr, port), pages, tls=tls)
         self.target = f"{reachable_host(settings.addr)}:{self._server.port}"
-        self.url = f"http://{self.target}"
+        self.url = f"{'http' if tls is None else 'https'}://{self.target}"
         report = books.troubles.report_exception
         self._gpu = gpu_source(place, on_error=report, environ=environ) if settings.gpu else None
         sources: list[Source] = [TrainingSource(books, place, run_labels(pid, host, start_directory()))]
@@ -109,7 +111,10 @@ class Session:
 
     def _announce(self, target_file: TargetFile) -> None:
         try:
-            target_file.write(self.target, {"__meta_epochwatch_run": self.books.settings.run})
+            labels = {"__meta_epochwatch_run": self.books.settings.run}
+            if self.books.settings.tls_cert is not None:
+                labels["__scheme__"] = "https"
+            target_file.write(self.target, labels)
         except OSError as error:
             self.books.troubles.report(
                 "discovery",

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 from . import catalogue
 from .errors import SettingsError
+from .secret import Secret
 
 LABEL_VALUE_LIMIT = 200
 _LABEL_NAME = re.compile(r"(?!__)[a-zA-Z_][a-zA-Z0-9_]*")
@@ -44,10 +45,20 @@ class Settings:
     notify: str | None = None
     labels: Mapping[str, str] = field(default_factory=dict)
     gpu: bool = True
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
+    token: Secret | None = None
+    token_file: Path | None = None
 
     def __post_init__(self) -> None:
         for name, check in _CHECKS.items():
             object.__setattr__(self, name, check(name, getattr(self, name)))
+        if self.tls_key is not None and self.tls_cert is None:
+            raise _wrong("tls_cert", "must be given with tls_key", None)
+        if self.token_file is not None:
+            if self.token is not None:
+                raise _wrong("token_file", "must not be given together with token", None)
+            object.__setattr__(self, "token", _token_of(self.token_file))
 
     @classmethod
     def read(cls, arguments: Mapping[str, object], environ: Mapping[str, str]) -> Settings:
@@ -169,6 +180,40 @@ def _labels(name: str, value: object) -> dict[str, str]:
     return {key: label_value(name, text) for key, text in value.items()}
 
 
+def _readable_file(name: str, value: object) -> Path | None:
+    path = _path(name, value)
+    if path is not None:
+        try:
+            path.open("rb").close()
+        except OSError as error:
+            raise _wrong(
+                name, f"must be a file that can be read ({error.strerror or error})", value
+            ) from error
+    return path
+
+
+def _token(name: str, value: object) -> Secret | None:
+    if value is None:
+        return None
+    text = value.reveal() if isinstance(value, Secret) else value
+    # The value is not shown.
+    if (
+        not isinstance(text, str)
+        or not text.isascii()
+        or not text.isprintable()
+        or not text.split() == [text]
+    ):
+        raise _wrong(name, "must be a text of printable ASCII characters without spaces", None)
+    return Secret(text)
+
+
+def _token_of(path: Path) -> Secret:
+    token = _token("token_file", path.read_text(errors="replace").strip())
+    if token is None:
+        raise _wrong("token_file", "must hold a token", None)
+    return token
+
+
 def _flag(name: str, value: object) -> bool:
     if not isinstance(value, bool):
         raise _wrong(name, "must be True or False", value)
@@ -221,6 +266,10 @@ _CHECKS: dict[str, Callable[[str, object], object]] = {
     "notify": _notify,
     "labels": _labels,
     "gpu": _flag,
+    "tls_cert": _readable_file,
+    "tls_key": _readable_file,
+    "token": _token,
+    "token_file": _readable_file,
 }
 _PARSERS: dict[str, Callable[[str, str], object]] = {
     "epochs": _as_whole,

@@ -8,8 +8,10 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from epochwatch.connection import Request, Response
+from epochwatch.listening import listen
 from epochwatch.pages import Scrapes
-from epochwatch.server import CONNECTIONS_LIMIT, Request, Response, Server, listen
+from epochwatch.server import CONNECTIONS_LIMIT, Server
 
 from .conftest import wait_until
 
