@@ -16,6 +16,7 @@ from .collector import Collector, Source
 from .cuda import CudaSource
 from .discovery import TargetFile
 from .ending import EndWatch
+from .errors import SettingsError
 from .gpu import gpu_source
 from .identity import reachable_host, run_labels
 from .listening import listen, tls_context
@@ -63,14 +64,26 @@ class Session:
         self.end_watch = EndWatch(self)
 
     def start(self) -> None:
-        """Starts to serve, and tells Prometheus where."""
-        self._registry.register(self._collector)
+        """Starts to serve, and tells Prometheus where.
+
+        Raises:
+            SettingsError: If the registry serves a run already.
+        """
+        try:
+            self._registry.register(self._collector)
+        except ValueError as error:
+            self._server.close()
+            raise SettingsError(
+                "registry serves a run already; give each run a registry of its own, or none (argument registry=)"
+            ) from error
         self._server.start()
         self.end_watch.start()
         if self._gpu is not None:
             self._gpu.start()
         if self._target_file is not None:
             self._announce(self._target_file)
+        if self.books.settings.alertmanager_url or self.books.settings.notify:
+            LOGGER.warning("alertmanager_url and notify are accepted, but this version sends no events yet")
         LOGGER.info("run %s: metrics at %s/metrics", self.books.settings.run, self.url)
 
     def end(self, state: str, hold: bool = True) -> None:

@@ -1,6 +1,7 @@
 """A run as its user and its scraper see it."""
 
 import copy
+import gc
 import gzip
 import importlib.metadata
 import itertools
@@ -10,6 +11,7 @@ import pickle
 import socket
 import threading
 import time
+import tracemalloc
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
@@ -332,6 +334,32 @@ def test_a_registry_of_the_user_is_served_too(start: Start) -> None:
     assert scrape(run).value("training_steps_total") == 0
     run._session.end("finished", hold=False)
     assert [family.name for family in registry.collect()] == ["own"]
+
+
+def test_one_registry_serves_one_run(start: Start) -> None:
+    """A second run in the same registry is refused, and nothing of it is left behind."""
+    registry = CollectorRegistry()
+    first = start(registry=registry)
+    with pytest.raises(epochwatch.SettingsError, match="registry serves a run already"):
+        start(registry=registry)
+    assert scrape(first).state() == ["starting"]
+
+
+def test_many_steps_leave_nothing_behind(start: Start) -> None:
+    """Memory stays where it was, scraped or not."""
+    run = start()
+    tracemalloc.start()
+    try:
+        sizes = []
+        for _ in range(3):
+            for step in range(100_000):
+                run.step(loss=2.0 + step % 7, lr=0.1, grad_norm=1.0, samples=32)
+            scrape(run)
+            gc.collect()
+            sizes.append(tracemalloc.get_traced_memory()[0])
+    finally:
+        tracemalloc.stop()
+    assert sizes[2] - sizes[1] < 20_000
 
 
 def test_a_broken_collector_of_the_user_is_said(start: Start, caplog: pytest.LogCaptureFixture) -> None:
