@@ -11,6 +11,7 @@ home=$PWD/.stack/compose
 suite=bookworm
 compose_suite=trixie # the first Debian with Compose 2
 mirror=${DEBIAN_MIRROR:-http://deb.debian.org/debian}
+packages=(podman runc catatonit netavark aardvark-dns iptables debootstrap debian-archive-keyring)
 keys=/usr/share/keyrings/debian-archive-keyring.gpg
 export CONTAINERS_CONF=$home/containers.conf
 
@@ -19,17 +20,16 @@ stop() { say "$1"; exit 1; }
 engine() { "$home/engine" "$@"; }
 
 install_podman() {
-  command -v podman debootstrap runc >/dev/null && [ -e /usr/lib/podman/netavark ] && return
+  dpkg -s "${packages[@]}" >/dev/null 2>&1 && return
   say "installing podman"
   apt-get -qq update
-  apt-get -qq install -y --no-install-recommends \
-    podman runc netavark aardvark-dns iptables debootstrap debian-archive-keyring >/dev/null
+  apt-get -qq install -y --no-install-recommends "${packages[@]}" >/dev/null
 }
 
 write_configuration() {
   mkdir -p "$home"
   # Engines ask for more than a confined root may grant.
-  printf '[containers]\ndefault_ulimits = ["nofile=%s:%s", "nproc=4096:4096"]\n' "$(ulimit -n)" "$(ulimit -n)" \
+  printf '[containers]\ndefault_ulimits = ["nofile=%s:%s", "nproc=4096:4096"]\ninit_path = "/usr/bin/catatonit"\n' "$(ulimit -n)" "$(ulimit -n)" \
     >"$CONTAINERS_CONF"
   cat >"$home/engine" <<SCRIPT
 #!/bin/sh
