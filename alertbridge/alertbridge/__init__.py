@@ -17,12 +17,14 @@ if TYPE_CHECKING:
     from alertbridge.message import Mention as Mention
     from alertbridge.message import Message as Message
     from alertbridge.robots.dingtalk import DingTalk as DingTalk
+    from alertbridge.robots.feishu import Feishu as Feishu
     from alertbridge.robots.outcome import Delivered as Delivered
     from alertbridge.robots.outcome import Later as Later
     from alertbridge.robots.outcome import Limited as Limited
     from alertbridge.robots.outcome import Never as Never
     from alertbridge.robots.outcome import Outcome as Outcome
     from alertbridge.robots.outcome import Robot as Robot
+    from alertbridge.robots.wecom import WeCom as WeCom
 
 # Imported when first asked for: `import alertbridge` alone stays cheap.
 _HOMES = {
@@ -30,6 +32,8 @@ _HOMES = {
     "Mention": "alertbridge.message",
     "Message": "alertbridge.message",
     "DingTalk": "alertbridge.robots.dingtalk",
+    "Feishu": "alertbridge.robots.feishu",
+    "WeCom": "alertbridge.robots.wecom",
     "Delivered": "alertbridge.robots.outcome",
     "Later": "alertbridge.robots.outcome",
     "Limited": "alertbridge.robots.outcome",

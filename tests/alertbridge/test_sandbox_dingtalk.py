@@ -487,6 +487,7 @@ def test_a_message_tells_all_that_came_with_it(start: Start, clock: Clock) -> No
         "mentioned": ["138"],
         "msg_uuid": "u1",
         "signed": True,
+        "tone": "",
         "buttons": [],
     }
     (attempt,) = sandbox.get("attempts")

@@ -76,7 +76,7 @@ class GroupRobot(ABC):
             message = Message(title=message, text=text or "")
         if message.uuid is None:
             message = replace(message, uuid=uuid.uuid4().hex)
-        fitted = fit(message, self.size_bytes, self.max_bytes)
+        fitted = fit(message, self.size_bytes, self.limit_bytes(message))
         outcome = self._call(fitted, "rich")
         note = "" if fitted is message else "shortened to the robot's limit"
         if isinstance(outcome, Never) and outcome.errcode in self.too_long:
@@ -91,6 +91,10 @@ class GroupRobot(ABC):
     def size_bytes(self, message: Message) -> int:
         """Takes a message, gives the bytes of the whole JSON body, with a msgUuid even if it has none yet."""
         return len(_encoded(self.body(replace(message, uuid=message.uuid or "0" * 40), "rich")))
+
+    def limit_bytes(self, message: Message) -> int:
+        """Takes a message, gives how large its `size_bytes` may be."""
+        return self.max_bytes
 
     def close(self) -> None:
         """Closes idle connections."""

@@ -14,10 +14,12 @@ from waitress.channel import ClientDisconnected
 
 from alertbridge.sandbox.call import Call, Rules, Vendor, json_of
 from alertbridge.sandbox.dingtalk import DingTalk
+from alertbridge.sandbox.feishu import Feishu
 from alertbridge.sandbox.log import Attempt, Shown
 from alertbridge.sandbox.modes import MODES, mode_from
 from alertbridge.sandbox.page import page
 from alertbridge.sandbox.reception import Reception, Reply
+from alertbridge.sandbox.wecom import WeCom
 
 MAX_BODY_BYTES = 1_000_000
 LONGEST_HANG_SECONDS = 120.0
@@ -63,11 +65,19 @@ def _add_robots(app: Flask, reception: Reception, now: Callable[[], float]) -> N
         )
         return _on_the_wire(reception.take(vendor, call))
 
-    dingtalk = DingTalk()
+    dingtalk, feishu, wecom = DingTalk(), Feishu(), WeCom()
 
     @app.post("/robot/send")
     def dingtalk_send() -> Response:
         return take(dingtalk, request.args.get("access_token", ""))
+
+    @app.post("/open-apis/bot/v2/hook/<token>")
+    def feishu_send(token: str) -> Response:
+        return take(feishu, token)
+
+    @app.post("/cgi-bin/webhook/send")
+    def wecom_send() -> Response:
+        return take(wecom, request.args.get("key", ""))
 
 
 def _add_interface(app: Flask, reception: Reception) -> None:

@@ -12,7 +12,7 @@ from alertbridge.secret import Secret
 
 EVERYBODY = "@所有人"
 
-Style = Literal["markdown", "text"]
+Style = Literal["markdown", "lines", "text"]
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,7 @@ class Rules:
 
     Attributes:
         tokens: one robot each; `secret`, `keywords` and `limit` hold for every one of them.
+        limit: None: the vendor's own.
         secret: what calls must be signed with; None: unsigned calls are taken.
         keywords: one of them must occur in each message; none: any message is taken.
         name: the robot's name in the group.
@@ -38,7 +39,7 @@ class Rules:
     tokens: tuple[Secret, ...] = (Secret("sandbox"),)
     secret: Secret | None = None
     keywords: tuple[str, ...] = ()
-    limit: Limit = Limit()
+    limit: Limit | None = None
     name: str = "alertbridge"
 
     def robot(self, token: str) -> int | None:
@@ -78,6 +79,8 @@ class Content:
     """What the group sees.
 
     Attributes:
+        style: `lines` is Markdown that breaks at every newline.
+        tone: the colour of a card's head, by the vendor's name for it.
         title: what the list of chats and the phone's notification show.
         mentioned: who is really called: named both in the list and in the text; `all` for everybody.
         at: the vendor's list as it was sent.
@@ -93,14 +96,18 @@ class Content:
     mentioned: tuple[str, ...] = ()
     msg_uuid: str | None = None
     signed: bool = False
+    tone: str = ""
 
 
 class Vendor(Protocol):
     """How one vendor judges and answers."""
 
     channel: str
+    limit: Limit
     busy: Refusal
     too_fast: Refusal
+    refused: Refusal
+    too_long: Refusal
 
     def judge(self, call: Call, rules: Rules) -> Content | Refusal:
         """Takes a call with a known token, gives what the group would see or why it sees nothing."""

@@ -34,24 +34,18 @@ from alertbridge.secret import Secret
 @click.option("--keyword", "keywords", multiple=True, help="Ask for one of these words in each message.")
 @click.option(
     "--messages",
-    default=20,
-    show_default=True,
     type=click.IntRange(min=1),
-    help="Calls that one robot takes in a window.",
+    help="Calls that one robot takes in a window, instead of the vendor's number (DingTalk and WeCom 20, Feishu 100).",
 )
 @click.option(
     "--per-seconds",
-    default=60.0,
-    show_default=True,
     type=click.FloatRange(min=0.001),
-    help="Length of the window.",
+    help="Length of the window, instead of 60.",
 )
 @click.option(
     "--lock-seconds",
-    default=600.0,
-    show_default=True,
     type=click.FloatRange(min=0),
-    help="How long a robot is locked beyond that.",
+    help="How long a robot is locked beyond that, instead of DingTalk's 600.",
 )
 @click.option("--name", default="alertbridge", show_default=True, help="The robot's name in the group.")
 @teaching_errors
@@ -60,9 +54,9 @@ def sandbox(
     tokens: tuple[str, ...],
     secret: str | None,
     keywords: tuple[str, ...],
-    messages: int,
-    per_seconds: float,
-    lock_seconds: float,
+    messages: int | None,
+    per_seconds: float | None,
+    lock_seconds: float | None,
     name: str,
 ) -> None:
     """Stands in for the robots of DingTalk, Feishu and WeCom, and shows what the group would see.
@@ -76,7 +70,7 @@ def sandbox(
         tokens=tuple(Secret(token) for token in tokens),
         secret=Secret(secret) if secret else None,
         keywords=tuple(keywords),
-        limit=Limit(messages, per_seconds, lock_seconds),
+        limit=_limit(messages, per_seconds, lock_seconds),
         name=name,
     )
     app = create_app(rules, told=Terminal().tell)
@@ -84,6 +78,17 @@ def sandbox(
         _end_on_signals(app.extensions["sandbox"])
         click.echo(_greeting(server.url, tokens, signed=bool(secret)))
         server.run()
+
+
+def _limit(messages: int | None, per_seconds: float | None, lock_seconds: float | None) -> Limit | None:
+    if messages is per_seconds is lock_seconds is None:
+        return None
+    usual = Limit()
+    return Limit(
+        usual.messages if messages is None else messages,
+        usual.per_seconds if per_seconds is None else per_seconds,
+        usual.lock_seconds if lock_seconds is None else lock_seconds,
+    )
 
 
 def _greeting(url: str, tokens: tuple[str, ...], signed: bool) -> str:

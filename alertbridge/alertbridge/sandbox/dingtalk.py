@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 from alertbridge.robots.dingtalk import signature
-from alertbridge.sandbox.call import EVERYBODY, Call, Content, Refusal, Rules, json_of, stands_in
+from alertbridge.sandbox.call import EVERYBODY, Call, Content, Limit, Refusal, Rules, json_of, stands_in
 from alertbridge.secret import Secret
 
 MAX_BYTES = 20_000
@@ -34,6 +34,9 @@ class DingTalk:
     """DingTalk's custom group robot."""
 
     channel = "dingtalk"
+    limit = Limit(messages=20, per_seconds=60.0, lock_seconds=600.0)
+    refused = Refusal(430104, "消息内容不合法", "the content is refused")
+    too_long = Refusal(460101, f"message too long, exceed {MAX_BYTES} bytes", "too long")
     busy = Refusal(-1, "系统繁忙", "the system is busy")
     too_fast = Refusal(
         130101,
@@ -47,11 +50,7 @@ class DingTalk:
         if rules.secret is not None and (refusal := _signature(call, rules.secret)):
             return refusal
         if len(call.body) > MAX_BYTES:
-            return Refusal(
-                460101,
-                f"message too long, exceed {MAX_BYTES} bytes",
-                f"the body has {len(call.body)} bytes of at most {MAX_BYTES}",
-            )
+            return replace(self.too_long, why=f"the body has {len(call.body)} bytes of at most {MAX_BYTES}")
         body = json_of(call.body)
         if not isinstance(body, dict):
             return _missing("json", "the body is not a JSON object")

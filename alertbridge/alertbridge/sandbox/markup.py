@@ -20,6 +20,7 @@ from alertbridge.sandbox.call import EVERYBODY, Content
 
 _FONT = re.compile(r"""<font\s+color=(["']?)(#[0-9A-Fa-f]{3,8}|[A-Za-z]{3,20})\1\s*>""")
 _FONT_END = re.compile(r"</font\s*>")
+_WECOM_COLOURS = {"info": "#1aad5a", "comment": "#8c8c8c", "warning": "#e8731a"}
 _ADDRESS = re.compile(r"https?://[^\s<>\"'，。；、（）]+")
 
 
@@ -28,7 +29,8 @@ def html_of(content: Content) -> str:
     names = [EVERYBODY if name == "all" else f"@{name}" for name in content.mentioned]
     if content.style == "text":
         return f"<p>{_words(content.text, names, '<br>', _linked)}</p>"
-    return str(_markdown(names).render(content.text))
+    text = content.text.replace("\n", "  \n") if content.style == "lines" else content.text
+    return str(_markdown(names).render(text))
 
 
 def target(url: str) -> str:
@@ -134,7 +136,8 @@ def _back_to_text(token: Token) -> None:
 
 
 def _font_open(renderer: object, tokens: list[Token], at: int, *rest: object) -> str:
-    return f'<span style="color:{escape(tokens[at].meta["colour"])}">'
+    colour = tokens[at].meta["colour"]
+    return f'<span style="color:{escape(_WECOM_COLOURS.get(colour, colour))}">'
 
 
 def _link_open(renderer: object, tokens: list[Token], at: int, *rest: object) -> str:

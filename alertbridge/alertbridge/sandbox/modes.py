@@ -27,8 +27,8 @@ MODES: dict[str, str] = {
     "reset": "hangs up without taking the message",
     "answer_lost": "takes the message, then hangs up without an answer",
     "answer_hangs": "takes the message, then never answers",
-    "markdown_refused": "refuses all but plain text, as DingTalk's content check does (430104)",
-    "too_long": "finds anything over `bytes` bytes too long (460101)",
+    "markdown_refused": "refuses all but plain text, as a content check does (DingTalk: 430104)",
+    "too_long": "finds anything over `bytes` bytes too long (DingTalk: 460101)",
 }
 
 When = Literal["before", "after"]

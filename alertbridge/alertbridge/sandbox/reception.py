@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from alertbridge.sandbox.call import Call, Content, Refusal, Rules, Vendor
@@ -92,17 +92,19 @@ class Reception:
         if robot is None:
             return vendor.unknown_robot()
         if mode.name == "too_long" and len(call.body) > mode.limit_bytes:
-            return Refusal(460101, "message too long", f"mode too_long: over {mode.limit_bytes} bytes")
+            return replace(vendor.too_long, why=f"mode too_long: over {mode.limit_bytes} bytes")
         verdict = vendor.judge(call, self.rules)
         if isinstance(verdict, Refusal):
             return verdict
         if mode.name == "markdown_refused" and verdict.style != "text":
-            return Refusal(430104, "消息内容不合法", "mode markdown_refused: not plain text")
+            return replace(vendor.refused, why="mode markdown_refused: not plain text")
         return verdict if self._admit(vendor, robot, call.now) else vendor.too_fast
 
     def _admit(self, vendor: Vendor, robot: int, now: float) -> bool:
         with self._lock:
-            window = self._windows.setdefault((vendor.channel, robot), Window(self.rules.limit))
+            window = self._windows.setdefault(
+                (vendor.channel, robot), Window(self.rules.limit or vendor.limit)
+            )
             return window.admit(now)
 
     def _show(self, vendor: Vendor, call: Call, robot: int, content: Content) -> tuple[int, bool]:
