@@ -63,12 +63,18 @@ def parse(text: str, path: Path, environ: Mapping[str, str]) -> Settings:
     values = document.read(text)
     document.stop_on_problems()
     try:
-        return Settings.model_validate(values)
+        return _placed(Settings.model_validate(values), path.parent)
     except ValidationError as error:
         for problem in problems(error):
             document.refuse(problem.place, _explain(problem))
     document.stop_on_problems()
     raise AssertionError("a failed validation has at least one problem")
+
+
+def _placed(settings: Settings, directory: Path) -> Settings:
+    if settings.templates_dir is None:
+        return settings
+    return settings.model_copy(update={"templates_dir": str(directory / settings.templates_dir)})
 
 
 def _from_environment(environ: Mapping[str, str]) -> Settings:
@@ -149,7 +155,7 @@ class _Document:
             key = str(key_node.value)
             inner = (*place, key)
             self.lines[inner] = key_node.start_mark.line + 1
-            if own_keys.count(key) > 1:
+            if key in values and own_keys.count(key) > 1:
                 self.refuse(inner, "stands here twice; keep one of them")
             value = self._value(loader, value_node, inner, above)
             # A variable that is set but empty counts as absent: Compose hands every variable through.
