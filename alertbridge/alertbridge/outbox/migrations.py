@@ -30,17 +30,17 @@ FIRST = (
         reason TEXT NOT NULL, settled_at {REAL})""",
     "CREATE INDEX messages_by_state ON messages (receiver, state)",
     f"""CREATE TABLE robots (
-        robot TEXT PRIMARY KEY, paused_until {REAL} NOT NULL, limited BOOLEAN NOT NULL,
+        robot TEXT NOT NULL PRIMARY KEY, paused_until {REAL} NOT NULL, limited BOOLEAN NOT NULL,
         failures INTEGER NOT NULL, month TEXT NOT NULL, month_messages INTEGER NOT NULL)""",
     f"""CREATE TABLE calls (
         id {{rowid}}, robot TEXT NOT NULL, started_at {REAL} NOT NULL, finished_at {REAL})""",
     "CREATE INDEX calls_by_robot ON calls (robot, started_at)",
-    "CREATE TABLE receivers (receiver TEXT PRIMARY KEY)",
+    "CREATE TABLE receivers (receiver TEXT NOT NULL PRIMARY KEY)",
     f"""CREATE TABLE seen (
         key TEXT NOT NULL, source TEXT NOT NULL, sent_at {REAL} NOT NULL, accepted_at {REAL},
         PRIMARY KEY (key, source))""",
     "CREATE INDEX seen_by_time ON seen (sent_at)",
-    f"CREATE TABLE resolved (key TEXT PRIMARY KEY, seen_at {REAL} NOT NULL)",
+    f"CREATE TABLE resolved (key TEXT NOT NULL PRIMARY KEY, seen_at {REAL} NOT NULL)",
     "CREATE INDEX resolved_by_time ON resolved (seen_at)",
 )
 
