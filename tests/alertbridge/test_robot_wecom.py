@@ -73,7 +73,7 @@ def test_a_message_becomes_markdown(robot: WeCom, sandbox: str) -> None:
         '### Head\n> quote\n<font color="warning">red</font> <font color="info">green</font>\n\n'
         "[Open](https://g.example/?a=1)\n\n@zhangsan"
     )
-    assert (seen["msgtype"], seen["mentioned"]) == ("markdown", ["zhangsan"])
+    assert (seen["msgtype"], seen["title"], seen["mentioned"]) == ("markdown", "Head", ["zhangsan"])
 
 
 def test_a_text_without_heading_shows_the_title(robot: WeCom, sandbox: str) -> None:

@@ -92,11 +92,15 @@ def _limit(messages: int | None, per_seconds: float | None, lock_seconds: float 
 
 
 def _greeting(url: str, tokens: tuple[str, ...], signed: bool) -> str:
+    quoted = [quote(token, safe="") for token in tokens]
     lines = [f"sandbox robot: what the group sees is at {url}/", ""]
-    lines += [f"  DINGTALK_WEBHOOK={url}/robot/send?access_token={quote(token, safe='')}" for token in tokens]
-    lines.append(
+    lines += [f"  DINGTALK_WEBHOOK={url}/robot/send?access_token={token}" for token in quoted]
+    signing = (
         "  DINGTALK_SECRET=(the --secret above)" if signed else "  no secret: unsigned messages are taken"
     )
+    lines.append(signing)
+    lines += [f"  Feishu {url}/open-apis/bot/v2/hook/{token}" for token in quoted]
+    lines += [f"  WeCom  {url}/cgi-bin/webhook/send?key={token}" for token in quoted]
     return "\n".join([*lines, "", "messages appear below; Ctrl-C ends"])
 
 

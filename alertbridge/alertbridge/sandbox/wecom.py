@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from alertbridge.robots.shorten import plain
 from alertbridge.sandbox.call import EVERYBODY, Call, Content, Limit, Refusal, Rules, json_of
 
 MAX_BYTES = {"text": 2048, "markdown": 4096}
@@ -81,4 +82,4 @@ def _text(part: dict[str, Any], content: str) -> Content | Refusal:
 
 
 def _title(content: str) -> str:
-    return content.lstrip("#>* ").split("\n")[0].replace("*", "")
+    return plain(content.lstrip().split("\n")[0], links=False)
