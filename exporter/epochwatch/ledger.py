@@ -133,8 +133,9 @@ class Ledger:
         self.nonfinite = dict.fromkeys(NONFINITE_KINDS, 0)
         self.durations = Durations()
         self.pace = Pace()
-        self.spikes = Spikes()
-        self.phases: dict[str, Phase] = {}
+        train = new_phase(TRAIN, min_delta)
+        self.phases: dict[str, Phase] = {TRAIN: train}
+        self.spikes = Spikes(train.ewma)
         self.metric_names: set[str] = set()
         self._since_reading = Mean()
         self._since_epoch = Mean()
@@ -185,8 +186,10 @@ class Ledger:
         times, losses, rates, norms, samples, tokens, metrics = zip(*steps, strict=True)
         self.steps += len(times)
         self._in_epoch = True
-        before = times if self.last_step_at is None else (self.last_step_at, *times)
-        seconds = list(map(sub, before[1:], before))
+        if self.last_step_at is None:
+            seconds = list(map(sub, times[1:], times))
+        else:
+            seconds = list(map(sub, times, (self.last_step_at, *times)))
         self.durations.update(seconds)
         self.pace.recent_seconds.extend(seconds)
         self.last_step_at = times[-1]
@@ -226,7 +229,6 @@ class Ledger:
             finite = [loss for loss in losses if math.isfinite(loss)]
             self.nonfinite["loss"] += len(losses) - len(finite)
             losses = finite
-        self.phase(TRAIN).ewma.update(losses)
         self.spikes.update(losses)
 
     def _fold_norms(self, with_gaps: Sequence[float | None]) -> None:

@@ -78,7 +78,7 @@ class Recorder:
                 grad_norm = self._read(grad_norm, "grad_norm")
             if type(samples) is not int and samples is not None:
                 samples = self._reader.read_count(samples, "samples")
-            if type(tokens) is not int and tokens is not None:
+            if tokens is not None and type(tokens) is not int:
                 tokens = self._reader.read_count(tokens, "tokens")
             pending = self._pending
             pending.append(

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from .ledger import Ledger, Phase, new_phase
+from .ledger import TRAIN, Ledger, Phase, new_phase
 from .trends import Best
 
 VERSION = 1
@@ -37,6 +37,7 @@ def load(ledger: Ledger, state: Mapping[str, Any]) -> None:
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"lacks or garbles {error}; the run counts from zero") from error
     ledger.phases.update(loaded)
+    ledger.spikes.average = ledger.phase(TRAIN).ewma
     ledger.epochs = epochs
     ledger.resumed_steps = steps - ledger.steps
     ledger.spikes.mute()

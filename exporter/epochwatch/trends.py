@@ -16,8 +16,9 @@ from .catalogue import STEP_BUCKETS_SECONDS
 
 SPIKE_Z = 6.0
 SPIKE_RELATIVE = 0.2
-SPIKE_ALPHA = 0.02
 SPIKE_MUTED_STEPS = 100
+# From here on the correction of an average is below what a double can show of it.
+SETTLED_WEIGHT = 1.0 - 1e-12
 MINIMUM_STALL_SECONDS = 300.0
 UNLEARNED_STALL_SECONDS = 1800.0
 STALL_FACTOR = 20.0
@@ -56,7 +57,11 @@ class Best:
 
 @dataclass
 class Ewma:
-    """Exponential moving average, corrected as Adam's (Kingma and Ba 2015, section 3): mean / weight."""
+    """Exponential moving average, corrected for its start as Adam's moments (Kingma and Ba 2015, section 3).
+
+    The corrected average is kept itself: with w the weight the raw average has gathered, the raw one divided
+    by w moves by alpha / w of the distance.
+    """
 
     alpha: float
     mean: float = 0.0
@@ -64,16 +69,14 @@ class Ewma:
 
     def update(self, values: Sequence[float]) -> None:
         """Takes finite values, oldest first."""
-        alpha, mean = self.alpha, self.mean
         for value in values:
-            mean += alpha * (value - mean)
-        self.mean = mean
-        self.weight = 1.0 - (1.0 - self.weight) * (1.0 - alpha) ** len(values)
+            self.weight += self.alpha * (1.0 - self.weight)
+            self.mean += self.alpha / self.weight * (value - self.mean)
 
     @property
     def value(self) -> float | None:
-        """Gives the corrected average; None before the first value."""
-        return self.mean / self.weight if self.weight else None
+        """Gives the average; None before the first value."""
+        return self.mean if self.weight else None
 
 
 @dataclass
@@ -81,14 +84,13 @@ class Spikes:
     """Counts losses that stand out: z of at least 6 against a moving mean and variance, and 20 % above.
 
     Muted for 100 steps after the start and after a resume, and while the learning rate rises (warm-up,
-    warm restarts) and 100 steps beyond. A spike enters mean and variance clipped at its threshold, so that
-    one spike does not hide the next and a lasting change of level is still learned.
+    warm restarts) and 100 steps beyond. A spike enters the variance clipped at its threshold, so that it does
+    not hide the next. The moving mean is the average of the train phase, kept up to date in the same loop.
     """
 
+    average: Ewma
     count: int = 0
-    mean: float = 0.0
     variance: float = 0.0
-    seen: int = 0
     muted: int = SPIKE_MUTED_STEPS
 
     def mute(self, after: int = 0) -> None:
@@ -96,32 +98,44 @@ class Spikes:
         self.muted = after + SPIKE_MUTED_STEPS
 
     def update(self, losses: Sequence[float]) -> None:
-        """Takes finite losses, oldest first."""
-        quiet = min(self.muted, len(losses))
-        if quiet:
-            self.muted -= quiet
-            self._learn(losses[:quiet])
-            losses = losses[quiet:]
-        mean, variance = self.mean, self.variance
-        alpha, keep, squared_z = SPIKE_ALPHA, 1.0 - SPIKE_ALPHA, SPIKE_Z * SPIKE_Z
-        for loss in losses:
+        """Takes finite losses, oldest first, into the average, the variance and the count."""
+        settled = 0 if self.average.weight > SETTLED_WEIGHT else len(losses)
+        careful = max(settled, min(self.muted, len(losses)))
+        for loss in losses[:careful]:
+            self._take(loss)
+        if careful == len(losses):
+            return
+        mean, variance, alpha = self.average.mean, self.variance, self.average.alpha
+        keep, squared_z = 1.0 - alpha, SPIKE_Z * SPIKE_Z
+        for loss in losses[careful:]:
             distance = loss - mean
-            if distance * distance > squared_z * variance and distance >= SPIKE_RELATIVE * abs(mean):
-                self.count += 1
-                distance = max(SPIKE_Z * math.sqrt(variance), SPIKE_RELATIVE * abs(mean))
             share = alpha * distance
             mean += share
+            if distance * distance > squared_z * variance and self._is_spike(distance, mean - share):
+                distance = self._clipped(mean - share, variance)
+                share = alpha * distance
             variance = keep * (variance + share * distance)
-        self.mean, self.variance = mean, variance
+        self.average.mean, self.variance = mean, variance
 
-    def _learn(self, losses: Sequence[float]) -> None:
-        for loss in losses:
-            self.seen += 1
-            # The plain mean serves while it is the shorter memory of the two.
-            alpha = max(SPIKE_ALPHA, 1.0 / self.seen)
-            share = alpha * (loss - self.mean)
-            self.variance = (1.0 - alpha) * (self.variance + share * (loss - self.mean))
-            self.mean += share
+    def _take(self, loss: float) -> None:
+        """Does for one loss what the loop above does for many, while the average is young or spikes muted."""
+        mean = self.average.mean
+        distance = loss - mean if self.average.weight else 0.0
+        self.average.update([loss])
+        if self.muted:
+            self.muted -= 1
+        elif distance * distance > SPIKE_Z * SPIKE_Z * self.variance and self._is_spike(distance, mean):
+            distance = self._clipped(mean, self.variance)
+        alpha = self.average.alpha / self.average.weight
+        self.variance = (1.0 - alpha) * (self.variance + alpha * distance * distance)
+
+    def _is_spike(self, distance: float, mean: float) -> bool:
+        spike = distance >= SPIKE_RELATIVE * abs(mean)
+        self.count += spike
+        return spike
+
+    def _clipped(self, mean: float, variance: float) -> float:
+        return max(SPIKE_Z * math.sqrt(variance), SPIKE_RELATIVE * abs(mean))
 
 
 @dataclass
@@ -132,7 +146,7 @@ class Durations:
     sum: float = 0.0
 
     def update(self, seconds: Sequence[float]) -> None:
-        """Takes durations in seconds."""
+        """Takes durations in seconds, any number of them."""
         if not seconds:
             return
         counts, bounds, find = self.counts, STEP_BUCKETS_SECONDS, bisect_left

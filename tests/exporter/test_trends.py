@@ -86,9 +86,20 @@ def noisy(count: int, level: float = 2.0) -> list[float]:
     return [chance.gauss(level, 0.05) for _ in range(count)]
 
 
+def test_spikes_keep_the_average_exactly() -> None:
+    """Young or settled, in one batch or many, the shared average is the one the plain formula gives."""
+    losses = [*noisy(2000), 9.0, *noisy(500)]
+    plain, spikes = Ewma(0.02), Spikes(Ewma(0.02))
+    plain.update(losses)
+    for start in range(0, len(losses), 256):
+        spikes.update(losses[start : start + 256])
+    assert spikes.average.value == pytest.approx(plain.value, rel=1e-9)
+    assert spikes.count == 1
+
+
 def test_a_spike_is_counted_once_and_does_not_hide_the_next() -> None:
     """Two lone outliers in noise count as two."""
-    spikes = Spikes()
+    spikes = Spikes(Ewma(0.02))
     spikes.update([*noisy(300), 9.0, *noisy(20), 9.0, *noisy(100)])
     assert spikes.count == 2
 
@@ -105,14 +116,14 @@ def test_a_spike_is_counted_once_and_does_not_hide_the_next() -> None:
 )
 def test_what_is_no_spike(losses: list[float], why: str) -> None:
     """A spike needs 6 standard deviations, 20 % and an upward direction."""
-    spikes = Spikes()
+    spikes = Spikes(Ewma(0.02))
     spikes.update(losses)
     assert spikes.count == 0
 
 
 def test_spikes_are_muted_at_first_and_on_demand() -> None:
     """The first hundred steps and the hundred after a mute do not count, batches or not."""
-    spikes = Spikes()
+    spikes = Spikes(Ewma(0.02))
     spikes.update([*noisy(50), 50.0, *noisy(200)])
     assert spikes.count == 0
     spikes.mute()
@@ -125,10 +136,11 @@ def test_spikes_are_muted_at_first_and_on_demand() -> None:
 
 def test_a_lasting_rise_is_learned() -> None:
     """A change of level counts for as long as it is news, not for ever."""
-    spikes = Spikes()
+    spikes = Spikes(Ewma(0.02))
     spikes.update([*noisy(300), *noisy(2000, level=4.0)])
     counted = spikes.count
     assert 1 <= counted < 200
+    assert spikes.average.value == pytest.approx(4.0, abs=0.1)
     spikes.update(noisy(1000, level=4.0))
     assert spikes.count == counted
 
