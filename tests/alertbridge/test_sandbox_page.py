@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from alertbridge import Button, DingTalk, Mention, Message
 from alertbridge.sandbox.app import create_app
-from alertbridge.sandbox.call import Content, Rules, stands_in
+from alertbridge.sandbox.call import Content, Rules, Style, stands_in
 from alertbridge.sandbox.log import Shown
 from alertbridge.sandbox.markup import html_of, target
 from alertbridge.sandbox.serving import SandboxServer
@@ -261,12 +261,14 @@ def test_the_page_is_told_only_what_is_new(sandbox: str) -> None:
     assert third["generation"] == first["generation"] + 1
 
 
-def test_the_terminal_shows_a_message_readably() -> None:
+@pytest.mark.parametrize("style", ["markdown", "lines"])
+def test_the_terminal_shows_a_message_readably(style: Style) -> None:
     """Title, words without marks, whom it calls and where its buttons lead; no control character gets through."""
     content = Content(
         "actionCard",
         "Title",
         "### Head\n> **x** [a](https://a.example)\x1b[31m",
+        style,
         buttons=(("Open", "dingtalk://dingtalkclient/page/link?url=https%3A%2F%2Fb.example"),),
         mentioned=("all", "138"),
     )

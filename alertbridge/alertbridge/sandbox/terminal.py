@@ -43,7 +43,7 @@ def message(shown: Shown) -> str:
     """Takes a message, gives it readable: its title, its text without marks, whom it calls, its buttons."""
     content = shown.content
     head = f"{_clock(shown.received_at)}  {click.style(content.title, bold=True)}  ({shown.channel})"
-    lines = [plain(content.text) if content.style == "markdown" else content.text]
+    lines = [content.text if content.style == "text" else plain(content.text)]
     if content.mentioned:
         people = ", ".join("everybody" if name == "all" else f"@{name}" for name in content.mentioned)
         lines.append(f"mentions: {people}")
