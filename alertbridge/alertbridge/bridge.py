@@ -7,6 +7,7 @@ import random
 import threading
 import time
 from collections.abc import Callable
+from typing import Literal
 
 from prometheus_client import CollectorRegistry
 
@@ -16,6 +17,8 @@ from alertbridge.outbox.arrival import Arrival
 from alertbridge.outbox.outbox import Outbox
 from alertbridge.outbox.put import Verdict
 from alertbridge.settings import Settings
+from alertbridge.watchdog import SOURCE as OWN_SOURCE
+from alertbridge.watchdog import is_heartbeat
 from alertbridge.webhook import Notification
 from alertbridge.wiring import MakeRobot, MakeTeller, Wiring, wire
 from alertbridge.worker import Worker
@@ -79,8 +82,8 @@ class Bridge:
     def stop(self, seconds: float) -> None:
         """Ends the threads: a message that is being sent gets `seconds` to end, else it stays claimed."""
         self._running = False
-        workers = [self._sweeper, *self._wiring.workers.values()]
-        workers += [worker for wiring in self._old_wirings for worker in wiring.workers.values()]
+        workers = [self._sweeper, *self._wiring.all_workers]
+        workers += [worker for wiring in self._old_wirings for worker in wiring.all_workers]
         for worker in workers:
             worker.ask_to_stop()
         deadline = time.monotonic() + seconds
@@ -88,12 +91,18 @@ class Bridge:
             if not worker.join(max(0.0, deadline - time.monotonic())):
                 log.warning("%s is still sending; what it sends stays claimed in the outbox", worker.name)
 
-    def accept(self, receiver: str, source: str, notification: Notification, body: str) -> Verdict:
+    def accept(
+        self, receiver: str, source: str, notification: Notification, body: str
+    ) -> Verdict | Literal["heartbeat"]:
         """Takes a webhook, gives what became of it once that is on disk.
 
         Raises:
             StoreError: it is not stored.
         """
+        if self.settings.receivers[receiver].watchdog_seconds is not None and is_heartbeat(notification):
+            self.outbox.beat(receiver, self._clock())
+            self.metrics.received.labels(receiver).inc()
+            return "heartbeat"
         arrival = Arrival.of(receiver, source, notification, body, self._clock())
         verdict = self.outbox.put(arrival)
         self.metrics.received.labels(receiver).inc()
@@ -103,6 +112,9 @@ class Bridge:
             self.metrics.dropped.labels(receiver, verdict).inc()
         return verdict
 
+    def _accept_own(self, receiver: str, notification: Notification) -> None:
+        self.accept(receiver, OWN_SOURCE, notification, notification.to_json())
+
     def wake(self, receiver: str) -> None:
         """Lets a receiver's sender look at once."""
         worker = self._wiring.workers.get(receiver)
@@ -111,7 +123,7 @@ class Bridge:
 
     def trouble(self) -> str | None:
         """Gives why the bridge cannot do its work now, or none if it can."""
-        dead = [worker.name for worker in self._wiring.workers.values() if not worker.alive]
+        dead = [worker.name for worker in self._wiring.all_workers if not worker.alive]
         if dead:
             return f"not running: {', '.join(dead)}"
         try:
@@ -145,7 +157,7 @@ class Bridge:
             if getattr(old.settings, key) != getattr(wiring.settings, key):
                 log.warning("%s has changed in the configuration; it takes a restart", key)
         old.ask_to_stop()
-        self._old_wirings = [w for w in [*self._old_wirings, old] if any(x.alive for x in w.workers.values())]
+        self._old_wirings = [w for w in [*self._old_wirings, old] if any(x.alive for x in w.all_workers)]
         if self._running:
             wiring.start()
 
@@ -157,6 +169,7 @@ class Bridge:
             make_robot=self._make_robot,
             teller=self._make_teller(settings),
             told=self.wake,
+            accept=self._accept_own,
             clock=self._clock,
             chance=self._chance,
         )

@@ -117,6 +117,13 @@ class ReceiverSettings(_Settings):
     timezone: Timezone | None = Field(
         default=None, description="Of the times shown; the global one if absent."
     )
+    watchdog_seconds: float | None = Field(
+        default=None,
+        ge=10,
+        le=3600,
+        description="If no `Watchdog` alert comes for so long, the receiver is told that the monitoring is silent; "
+        "while it comes nobody is told. Absent: a `Watchdog` alert is like any other.",
+    )
     fallback: str | None = Field(
         default=None, description="The receiver that is told what this one's robots refuse."
     )

@@ -6,7 +6,7 @@ A reload makes a new one and lets the old one end.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from alertbridge.budget import Budget
@@ -19,6 +19,7 @@ from alertbridge.robots.outcome import Robot
 from alertbridge.sender import Member, Sender
 from alertbridge.settings import RobotSettings, Settings
 from alertbridge.telling import Teller
+from alertbridge.watchdog import Accept, Watchdog
 from alertbridge.worker import Worker
 
 MakeRobot = Callable[[RobotSettings, str], Robot]
@@ -32,6 +33,11 @@ class Wiring:
     settings: Settings
     members: Mapping[str, Mapping[str, Member]]
     workers: Mapping[str, Worker]
+    watchdogs: Sequence[Worker]
+
+    @property
+    def all_workers(self) -> list[Worker]:
+        return [*self.workers.values(), *self.watchdogs]
 
     @property
     def labels(self) -> list[RobotLabel]:
@@ -46,11 +52,11 @@ class Wiring:
         return max(label.plan.budget.window_seconds for label in self.labels)
 
     def start(self) -> None:
-        for worker in self.workers.values():
+        for worker in self.all_workers:
             worker.start()
 
     def ask_to_stop(self) -> None:
-        for worker in self.workers.values():
+        for worker in self.all_workers:
             worker.ask_to_stop()
 
 
@@ -62,6 +68,7 @@ def wire(
     make_robot: MakeRobot,
     teller: Teller,
     told: Callable[[str], None],
+    accept: Accept,
     clock: Callable[[], float],
     chance: Callable[[], float],
 ) -> Wiring:
@@ -85,7 +92,17 @@ def wire(
             chance=chance,
         )
         workers[name] = Worker(f"sender-{name}", sender.step, clock)
-    return Wiring(settings, members, workers)
+    watchdogs = [
+        Worker(
+            f"watchdog-{name}",
+            Watchdog(name, receiver.watchdog_seconds, outbox.last_beat, accept, clock()).step,
+            clock,
+            poll_seconds=receiver.watchdog_seconds,
+        )
+        for name, receiver in settings.receivers.items()
+        if receiver.watchdog_seconds is not None
+    ]
+    return Wiring(settings, members, workers, watchdogs)
 
 
 def make_robot(robot: RobotSettings, keyword: str) -> Robot:

@@ -128,6 +128,20 @@ class Outbox:
         for ticket, verdict in zip(tickets, verdicts, strict=True):
             ticket.verdict, ticket.done = verdict, True
 
+    def beat(self, receiver: str, now: float) -> None:
+        """Notes a heartbeat of a receiver's monitoring.
+
+        Raises:
+            StoreError: it is not noted.
+        """
+        with self.database.write() as connection:
+            putting.beat(connection, receiver, now)
+
+    def last_beat(self, receiver: str) -> float | None:
+        """Gives when the last heartbeat came, to whichever replica."""
+        with self.database.read() as connection:
+            return putting.last_beat(connection, receiver)
+
     def claim(self, receiver: str, plans: Sequence[RobotPlan], now: float) -> Claim | Wait:
         """Takes a receiver and its robots, gives the next message with a lease, or how long to wait.
 

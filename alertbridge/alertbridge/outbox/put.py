@@ -16,6 +16,8 @@ from alertbridge.outbox.upsert import upsert
 Verdict = Literal["stored", "duplicate", "stale"]
 # Below every store's limit of bound values in one statement.
 CHUNK = 500
+# Other keys are hexadecimal.
+_BEATS = "heartbeat of "
 
 
 def put(connection: Connection, arrivals: Sequence[Arrival]) -> list[Verdict]:
@@ -40,6 +42,17 @@ def put(connection: Connection, arrivals: Sequence[Arrival]) -> list[Verdict]:
         connection.execute(insert(notifications), rows)
     _remember(connection, arrivals, copies)
     return verdicts
+
+
+def beat(connection: Connection, receiver: str, now: float) -> None:
+    """Notes that the monitoring behind a receiver was alive at this time."""
+    upsert(connection, seen, [{"key": _BEATS + receiver, "source": "", "sent_at": now, "accepted_at": now}])
+
+
+def last_beat(connection: Connection, receiver: str) -> float | None:
+    """Gives when a receiver's monitoring was last known to be alive."""
+    query = select(seen.c.sent_at).where(seen.c.key == _BEATS + receiver, seen.c.source == "")
+    return connection.execute(query).scalar()
 
 
 def _row(arrival: Arrival, ended: set[str]) -> dict[str, Any] | None:

@@ -1,0 +1,97 @@
+"""A dead man's switch: tells a receiver that its monitoring has gone silent.
+
+Prometheus sends an alert `Watchdog` that always fires; Alertmanager repeats it. While it comes, nobody is told. When
+it stays away, the bridge says so by itself: it is the only one left who can.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime, timezone
+
+from alertbridge.webhook import Notification
+
+ALERTNAME = "Watchdog"
+SILENT = "MonitoringSilent"
+# What the bridge sends to itself carries no Alertmanager's address.
+SOURCE = "alertbridge"
+
+Beats = Callable[[str], "float | None"]
+Accept = Callable[[str, Notification], object]
+
+
+def is_heartbeat(notification: Notification) -> bool:
+    """Takes a webhook, gives whether it says no more than that the monitoring is alive."""
+    return all(alert.labels.get("alertname") == ALERTNAME for alert in notification.alerts)
+
+
+class Watchdog:
+    """Takes a receiver and its patience, tells it when the heartbeats stop and when they are back.
+
+    Args:
+        last_beat: gives when a receiver's last heartbeat came, to whichever replica; seconds since the epoch.
+        accept: puts a notification for a receiver into the outbox.
+        started_at: silence counts from here until the first heartbeat.
+    """
+
+    def __init__(
+        self, receiver: str, silent_after_seconds: float, last_beat: Beats, accept: Accept, started_at: float
+    ) -> None:
+        self._receiver = receiver
+        self._silent_after_seconds = silent_after_seconds
+        self._last_beat = last_beat
+        self._accept = accept
+        self._started_at = started_at
+        self._silent_since: float | None = None
+
+    def step(self, now: float) -> float:
+        """Looks once; gives the seconds until the next look.
+
+        Raises:
+            StoreError: the outbox cannot be used now; it is looked again.
+        """
+        beat = max(self._last_beat(self._receiver) or 0.0, self._started_at)
+        if self._silent_since is not None and beat > self._silent_since:
+            self._accept(self._receiver, silence(self._silent_since, beat))
+            self._silent_since = None
+        silent_at = beat + self._silent_after_seconds
+        if self._silent_since is None and now >= silent_at:
+            self._accept(self._receiver, silence(beat, None))
+            self._silent_since = beat
+        return max(1.0, silent_at - now) if now < silent_at else 1.0
+
+
+def silence(last_beat: float, ended_at: float | None) -> Notification:
+    """Takes when the last heartbeat came and when they began again, or none; gives what is told."""
+    labels = {"alertname": SILENT, "severity": "critical"}
+    annotations = {
+        "summary": "The monitoring is silent: the Watchdog alert has stopped coming.",
+        "summary_zh": "监控已沉默：Watchdog 告警不再到来。",
+        "description": "No alert can be trusted to arrive until it is back. Look at Prometheus and Alertmanager.",
+        "description_zh": "恢复之前，任何告警都可能收不到。请检查 Prometheus 和 Alertmanager。",
+    }
+    status = "firing" if ended_at is None else "resolved"
+    alert = {
+        "status": status,
+        "labels": labels,
+        "annotations": annotations,
+        "starts_at": _moment(last_beat),
+        "fingerprint": SILENT,
+    }
+    if ended_at is not None:
+        alert["ends_at"] = _moment(ended_at)
+    return Notification.model_validate(
+        {
+            "version": "4",
+            "status": status,
+            "alerts": [alert],
+            "group_key": f"alertbridge:{SILENT}",
+            "group_labels": {"alertname": SILENT},
+            "common_labels": labels,
+            "common_annotations": annotations,
+        }
+    )
+
+
+def _moment(seconds: float) -> datetime:
+    return datetime.fromtimestamp(seconds, timezone.utc)

@@ -1,0 +1,116 @@
+"""The dead man's switch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from alertbridge.app import create_app
+from alertbridge.bridge import Bridge
+from alertbridge.outbox.outbox import Outbox
+from alertbridge.settings import Settings
+from alertbridge.watchdog import Watchdog, silence
+from alertbridge.webhook import Notification
+
+Body = Callable[..., str]
+
+
+@pytest.fixture
+def told() -> list[tuple[str, str]]:
+    """What the watchdog has told: alert name and status."""
+    return []
+
+
+@pytest.fixture
+def watchdog(outbox: Outbox, clock: Any, told: list[tuple[str, str]]) -> Watchdog:
+    """A watchdog of receiver `ml` that waits 60 s."""
+
+    def accept(receiver: str, notification: Notification) -> None:
+        assert receiver == "ml"
+        told.append((notification.alerts[0].labels["alertname"], notification.status))
+
+    return Watchdog("ml", 60, outbox.last_beat, accept, clock())
+
+
+def test_nothing_is_told_while_heartbeats_come(
+    outbox: Outbox, clock: Any, watchdog: Watchdog, told: list[tuple[str, str]]
+) -> None:
+    """A beat within the time keeps it quiet."""
+    for _ in range(10):
+        clock.pass_by(50)
+        watchdog.step(clock())
+        outbox.beat("ml", clock())
+    assert told == []
+
+
+def test_silence_is_told_once_and_its_end_too(
+    outbox: Outbox, clock: Any, watchdog: Watchdog, told: list[tuple[str, str]]
+) -> None:
+    """After the time without a beat there is one critical alert, and a resolved one when they come again."""
+    outbox.beat("ml", clock())
+    for _ in range(20):
+        clock.pass_by(10)
+        watchdog.step(clock())
+    assert told == [("MonitoringSilent", "firing")]
+    outbox.beat("ml", clock())
+    watchdog.step(clock())
+    assert told[1:] == [("MonitoringSilent", "resolved")]
+
+
+def test_a_start_is_given_the_same_time(clock: Any, watchdog: Watchdog, told: list[tuple[str, str]]) -> None:
+    """A bridge that has just started waits as long for the first beat."""
+    assert watchdog.step(clock()) == 60
+    clock.pass_by(59)
+    watchdog.step(clock())
+    assert told == []
+    clock.pass_by(1)
+    watchdog.step(clock())
+    assert len(told) == 1
+
+
+def test_both_messages_are_one_alert() -> None:
+    """Firing and resolved have the same identity, so that the end is shown with its duration."""
+    assert silence(1.0, None).alerts[0].identity == silence(1.0, 9.0).alerts[0].identity
+
+
+@pytest.fixture
+def open_bridge(sqlite_storage: Any, make_robot: Callable[..., Any]) -> Iterator[Callable[..., Bridge]]:
+    """Makes a bridge whose receiver `ml` is set as told."""
+    made: list[Any] = []
+
+    def make(**receiver: Any) -> Any:
+        robot = {"dingtalk": {"webhook": "https://example.com/robot/send?access_token=x"}}
+        receivers = {"ml": {"robots": [robot], **receiver}}
+        settings = Settings.model_validate({"storage": sqlite_storage, "receivers": receivers})
+        app = create_app(settings, robots=lambda settings, keyword: make_robot())
+        made.append(app.extensions["alertbridge"])
+        return app
+
+    yield make
+    for bridge in made:
+        bridge.outbox.close()
+
+
+@pytest.mark.parametrize(("receiver", "status"), [({"watchdog_seconds": 60}, "heartbeat"), ({}, "stored")])
+def test_a_watchdog_alert_is_a_heartbeat_where_one_is_expected(
+    open_bridge: Callable[..., Any], webhook_body: Body, receiver: dict[str, Any], status: str
+) -> None:
+    """With watchdog_seconds the Watchdog alert is noted and not told; without, it is an alert like any other."""
+    app = open_bridge(**receiver)
+    answer = app.test_client().post(
+        "/v1/alerts/ml", data=webhook_body("Watchdog", severity="info"), content_type="application/json"
+    )
+    assert (answer.status_code, answer.json) == (202, {"status": status})
+    outbox = app.extensions["alertbridge"].outbox
+    assert len(outbox.entries(["waiting"])) == (status == "stored")
+    assert (outbox.last_beat("ml") is not None) == (status == "heartbeat")
+
+
+def test_silence_reaches_the_robot(open_bridge: Callable[..., Any], make_robot: Callable[..., Any]) -> None:
+    """What the watchdog says goes the way of every alert."""
+    bridge = open_bridge(watchdog_seconds=10).extensions["alertbridge"]
+    bridge._accept_own("ml", silence(1.0, None))
+    (entry,) = bridge.outbox.entries(["waiting"])
+    assert "监控已沉默" in entry.body
