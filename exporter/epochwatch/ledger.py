@@ -6,11 +6,11 @@ Nothing here is called on the hot path. Whoever holds the recorder's lock may fo
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 from operator import sub
-from typing import TypeVar, cast
+from typing import Any, TypeVar, cast
 
 from .catalogue import EWMA_ALPHA, NONFINITE_KINDS
 from .trends import Best, Durations, Ewma, Pace, Spikes
@@ -143,12 +143,19 @@ class Ledger:
 
     def fold(self, facts: Sequence[Fact]) -> None:
         """Takes facts, oldest first; their values have all landed."""
-        if set(map(type, facts)) == {tuple}:  # as a rule, and quicker asked than sorted
-            self._fold_steps(cast("Sequence[StepFact]", facts))
+        if not facts:
             return
+        try:
+            columns = zip(*cast("Sequence[StepFact]", facts), strict=True)
+        except TypeError:  # no steps alone: zip refuses what cannot be gone over before it takes anything
+            self._fold_mixed(facts)
+        else:
+            self._fold_steps(columns)
+
+    def _fold_mixed(self, facts: Sequence[Fact]) -> None:
         for kind, group in groupby(facts, key=type):
             if kind is tuple:
-                self._fold_steps(cast("list[StepFact]", list(group)))
+                self._fold_steps(zip(*cast("list[StepFact]", list(group)), strict=True))
             else:
                 for fact in group:
                     self._fold_other(fact)
@@ -182,8 +189,8 @@ class Ledger:
         elif isinstance(fact, Pause):
             self.last_step_at = fact.at
 
-    def _fold_steps(self, steps: Sequence[StepFact]) -> None:
-        times, losses, rates, norms, samples, tokens, metrics = zip(*steps, strict=True)
+    def _fold_steps(self, columns: Iterable[Any]) -> None:
+        times, losses, rates, norms, samples, tokens, metrics = columns
         self.steps += len(times)
         self._in_epoch = True
         if self.last_step_at is None:

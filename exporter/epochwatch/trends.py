@@ -105,17 +105,18 @@ class Spikes:
             self._take(loss)
         if careful == len(losses):
             return
-        mean, variance, alpha = self.average.mean, self.variance, self.average.alpha
-        keep, squared_z = 1.0 - alpha, SPIKE_Z * SPIKE_Z
+        mean, alpha = self.average.mean, self.average.alpha
+        # The variance times the squared z, because every loss is held against that.
+        limit = SPIKE_Z * SPIKE_Z * self.variance
+        keep, gain = 1.0 - alpha, (1.0 - alpha) * alpha * SPIKE_Z * SPIKE_Z
         for loss in losses[careful:]:
             distance = loss - mean
-            share = alpha * distance
-            mean += share
-            if distance * distance > squared_z * variance and self._is_spike(distance, mean - share):
-                distance = self._clipped(mean - share, variance)
-                share = alpha * distance
-            variance = keep * (variance + share * distance)
-        self.average.mean, self.variance = mean, variance
+            squared = distance * distance
+            if squared > limit and self._is_spike(distance, mean):
+                squared = self._clipped(mean, limit / (SPIKE_Z * SPIKE_Z)) ** 2
+            mean += alpha * distance
+            limit = keep * limit + gain * squared
+        self.average.mean, self.variance = mean, limit / (SPIKE_Z * SPIKE_Z)
 
     def _take(self, loss: float) -> None:
         """Does for one loss what the loop above does for many, while the average is young or spikes muted."""
