@@ -11,13 +11,17 @@ from typing import Any
 
 import promql_parser
 import pytest
+import requests
+
+import epochwatch
+from demo.stack import Stack, wait_until
 from epochwatch.catalogue import CATALOGUE
 
 pytest.importorskip("grafana_foundation_sdk", reason="the SDK needs Python 3.11")
 
 from grafana.build import FOLDERS, HERE, files, out_of_step
 
-DASHBOARDS = sorted(path for folder in FOLDERS.values() for path in (HERE / folder).glob("*.json"))
+DASHBOARDS = [path for folder in FOLDERS.values() for path in sorted((HERE / folder).glob("*.json"))]
 ALWAYS_LABELS = {"run", "rank", "job", "instance"}
 LABELS = {"ALERTS": {"alertname", "alertstate", "severity", "run"}}
 for metric in CATALOGUE:
@@ -183,3 +187,46 @@ def test_both_languages_draw_the_same_queries() -> None:
 
 def expressions_only(path: Path) -> list[str]:
     return [expr for _, expr in expressions(json.loads(path.read_text(encoding="utf-8")))]
+
+
+@pytest.mark.stack
+def test_every_panel_draws_a_real_run(stack: Stack) -> None:
+    """Each query gives data once a run is scraped, but for what needs a GPU or trouble."""
+    alertmanager = stack.alertmanager("http://127.0.0.1:9")
+    prometheus = stack.prometheus(alertmanager.url)
+    queries = [
+        (where, expr.replace('run="x"', 'run="dashboards"'))
+        for where, expr in expressions(json.loads(DASHBOARDS[0].read_text(encoding="utf-8")))
+    ]
+
+    with epochwatch.start(
+        "dashboards", epochs=500, addr="127.0.0.1", port=0, targets_dir=stack.targets, gpu=False
+    ) as run:
+        epochs = run.epochs()
+
+        def empty() -> set[str]:
+            next(epochs)
+            for _ in run.batches(range(4)):
+                run.step(loss=0.5, lr=0.1, grad_norm=1.0, samples=8)
+            run.log("validation", loss=0.4, accuracy=0.9)
+            return {where for where, expr in queries if not answer(prometheus.url, expr)}
+
+        wait_until(lambda: empty() == WITHOUT_GPU_OR_TROUBLE, 40, "every panel to have data", every=0.5)
+
+
+WITHOUT_GPU_OR_TROUBLE = {
+    "Alerts",
+    "GPU memory A",
+    "GPU memory B",
+    "GPU temperature A",
+    "GPU temperature B",
+    "GPU utilization A",
+}
+
+
+def answer(prometheus_url: str, expr: str) -> list[Any]:
+    """Gives what Prometheus has for an expression now."""
+    reply = requests.get(f"{prometheus_url}/api/v1/query", params={"query": expr}, timeout=10).json()
+    assert reply["status"] == "success", f"{expr}: {reply['error']}"
+    found: list[Any] = reply["data"]["result"]
+    return found
