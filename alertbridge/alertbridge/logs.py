@@ -23,5 +23,7 @@ def set_up_logging(level: str = "INFO", stream: TextIO | None = None) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)
+    # It warns of every moment in which all threads are busy, which a burst of webhooks is.
+    logging.getLogger("waitress.queue").setLevel(logging.ERROR)
     # It logs each address it calls, token included, at DEBUG.
     logging.getLogger("urllib3").setLevel(logging.WARNING)

@@ -23,6 +23,8 @@ from alertbridge.secret import mask
 log = logging.getLogger(__name__)
 
 QUOTA_WARNING = 0.8
+# How long a critical alert may have to wait for a look, while ordinary ones are held back.
+REST_SECONDS = 0.25
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,7 @@ class Sender:
         self._told = told
         self._clock = clock
         self._chance = chance
+        self._resting_until = 0.0
 
     def step(self, now: float) -> float | None:
         """Sends one message if one may be sent now; gives the seconds to wait, or None to wait for news.
@@ -75,9 +78,15 @@ class Sender:
         Raises:
             StoreError: the outbox cannot be used now; nothing is lost.
         """
+        if now < self._resting_until:
+            return self._resting_until - now
         claim = self._outbox.claim(self.receiver, [member.plan for member in self._members.values()], now)
         if isinstance(claim, Wait):
-            return None if claim.until is None else max(0.0, claim.until - now)
+            if claim.until is None:
+                return None
+            # No robot can be called now, so a flood of webhooks is not to cause a look at the backlog for each.
+            self._resting_until = min(claim.until, now + REST_SECONDS)
+            return max(0.0, claim.until - now)
         member = self._members[claim.robot]
         outcome = self._send(claim, member)
         answered_at = self._clock()
@@ -105,7 +114,8 @@ class Sender:
     def _attempt(self, outcome: Outcome, member: Member, now: float) -> Attempt:
         month = member.plan.month(now)
         if isinstance(outcome, Delivered):
-            return Attempt("delivered", errcode=outcome.errcode, month=month)
+            # A note tells of a second call, with less in it.
+            return Attempt("delivered", outcome.errcode, month=month, calls=2 if outcome.note else 1)
         errcode, reason = outcome.errcode or "none", mask(outcome.reason)
         if isinstance(outcome, Later):
             pause = outcome.pause_seconds or 0.0
@@ -123,7 +133,7 @@ class Sender:
             return Attempt(
                 "limited", errcode, reason, pause_seconds=pause, month=month, chance=self._chance()
             )
-        return Attempt("never", errcode, reason, month=month)
+        return Attempt("never", errcode, reason, month=month, calls=2 if outcome.cause == "content" else 1)
 
     def _count(
         self, claim: Claim, member: Member, outcome: Outcome, settled: Settled, answered_at: float

@@ -320,3 +320,32 @@ def test_delivery_time_is_measured_from_the_webhook(
     clock.pass_by(1.0)
     driver.sender.step(clock())
     assert driver.metrics.registry.get_sample_value("alertbridge_delivery_seconds_sum") == 1.25
+
+
+def test_a_second_call_for_one_message_counts(
+    outbox: Outbox, put: Put, clock: Any, make_robot: Callable[..., Any]
+) -> None:
+    """A message that had to be sent again with less in it uses two of the window's calls."""
+    robot = make_robot(Delivered(note="shortened by half"), Delivered())
+    driver = Driver(outbox, clock, robot)
+    put("A")
+    put("B")
+    driver.run(1)
+    (state,) = outbox.robot_states([RobotPlan(robot.name, Budget(20, 60))], clock())
+    assert len(state.calls) == 3
+    assert outbox.robot_notes()[robot.name].month_messages == 3
+
+
+def test_a_flood_in_a_locked_time_costs_few_looks(outbox: Outbox, put: Put, clock: Any) -> None:
+    """While no robot can be called, a hundred webhooks within a moment cause one look at the backlog."""
+    robot = StrictRobot(clock, locked_until=clock() + 300)
+    driver = Driver(outbox, clock, robot)
+    put("First")
+    while driver.sender.step(clock()) == 0.0:
+        pass
+    waits = set()
+    for number in range(100):
+        put(f"Flood{number}")
+        waits.add(driver.sender.step(clock()))
+    assert waits == {0.25}
+    assert len(robot.calls) == 1

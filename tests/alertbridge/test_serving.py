@@ -299,3 +299,67 @@ def test_a_taken_port_is_said(bridge: Served) -> None:
     expected = f"Error: cannot listen on 127.0.0.1:{port}: Address already in use; choose another --listen"
     assert said.splitlines()[-1] == expected
     assert "Traceback" not in said
+
+
+def test_slow_clients_do_not_stop_the_others(bridge: Served, group: Group, webhook_body: Body) -> None:
+    """Two hundred clients that never end their request take nobody's place."""
+    group.up()
+    bridge.start()
+    address = ("127.0.0.1", int(bridge.url.rpartition(":")[2]))
+    slow = [socket.create_connection(address, timeout=5) for _ in range(200)]
+    for connection in slow:
+        connection.sendall(b"POST /v1/alerts/default HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\nx")
+    begin = time.monotonic()
+    assert bridge.send(webhook_body()).status_code == 202
+    assert time.monotonic() - begin < 2
+    until(lambda: group.messages(), "the message")
+    for connection in slow:
+        connection.close()
+
+
+def test_send_test_says_what_the_robot_answered(bridge: Served, group: Group) -> None:
+    """`send-test` shows success, and failure with errcode and reason."""
+    group.up()
+    bridge.write(bridge.config)
+    assert re.fullmatch(
+        r"dingtalk-\w+ of default: delivered \(errcode 0\)\n", bridge.command("send-test", "default")
+    )
+    assert "test of the alert bridge" in group.messages()[0]["text"]
+    bridge.config["receivers"]["default"]["robots"][0]["dingtalk"]["secret"] = "SEC-not-this-one"
+    bridge.write(bridge.config)
+    assert "not delivered: 310000: DingTalk" in bridge.command("send-test", "default")
+    assert "Error: there is no receiver 'x'; known receivers: default" in bridge.command("send-test", "x")
+
+
+def test_render_shows_a_message_offline(bridge: Served, tmp_path: Path, webhook_body: Body) -> None:
+    """`render FILE` needs no robot and sends nothing."""
+    bridge.write(bridge.config)
+    (tmp_path / "body.json").write_text(webhook_body("TrainingFailed", run="digits"))
+    shown = bridge.command("render", "body.json")
+    assert "digits" in shown.splitlines()[0]
+    (tmp_path / "body.json").write_text("{")
+    assert bridge.command("render", "body.json") == (
+        "Error: the body is not JSON: EOF while parsing an object at line 1 column 1\n"
+    )
+
+
+def test_check_config_says_what_it_makes(bridge: Served) -> None:
+    """`check-config` lists receivers and robots, or the mistakes with exit code 1."""
+    bridge.write(bridge.config)
+    assert re.fullmatch(
+        r"receiver default: dingtalk-\w+; template training\nthe configuration is good\n",
+        bridge.command("check-config"),
+    )
+    bridge.write("language: xx")
+    said = bridge.command("check-config")
+    assert said.startswith("Error: alertbridge.yml:1: language: Input should be 'zh' or 'en'")
+
+
+def test_outbox_commands_want_numbers_or_all(bridge: Served) -> None:
+    """retry and drop do nothing without being told what."""
+    bridge.write(bridge.config)
+    for verb in ("retry", "drop"):
+        assert "give the numbers that `alertbridge outbox list` shows, or --all" in bridge.command(
+            "outbox", verb
+        )
+    assert bridge.command("outbox", "list") == "nothing in the outbox is waiting or sending or dead\n"
