@@ -65,6 +65,21 @@ class DingTalkSettings(_Settings):
     timeout_seconds: float = Field(default=5.0, gt=0, le=60, description="How long one call may take.")
 
 
+class FeishuSettings(_Settings):
+    """A custom bot of a Feishu or Lark group."""
+
+    webhook: Secret = Field(description="The bot's address.")
+    secret: Secret | None = Field(default=None, description="The signing secret, if the bot asks for one.")
+    timeout_seconds: float = Field(default=5.0, gt=0, le=60, description="How long one call may take.")
+
+
+class WeComSettings(_Settings):
+    """A robot of a WeCom group."""
+
+    webhook: Secret = Field(description="The robot's address, key included.")
+    timeout_seconds: float = Field(default=5.0, gt=0, le=60, description="How long one call may take.")
+
+
 class Limits(_Settings):
     """How often a robot may be called. The defaults are DingTalk's own."""
 
@@ -79,8 +94,16 @@ class Limits(_Settings):
 class RobotSettings(_Settings):
     """One robot of a receiver: a channel, and its limits."""
 
-    dingtalk: DingTalkSettings = Field(description="A DingTalk group robot.")
+    dingtalk: DingTalkSettings | None = Field(default=None, description="A DingTalk group robot.")
+    feishu: FeishuSettings | None = Field(default=None, description="A Feishu or Lark group bot.")
+    wecom: WeComSettings | None = Field(default=None, description="A WeCom group robot.")
     limits: Limits = Field(default=Limits(), description="How often this robot may be called.")
+
+    @model_validator(mode="after")
+    def _one_channel(self) -> RobotSettings:
+        if sum(channel is not None for channel in (self.dingtalk, self.feishu, self.wecom)) != 1:
+            raise ValueError("give exactly one of dingtalk, feishu and wecom")
+        return self
 
 
 class Mention(_Settings):

@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from alertbridge.budget import Budget
 from alertbridge.errors import ConfigError, RobotError
@@ -15,7 +16,9 @@ from alertbridge.metrics import Metrics, RobotLabel
 from alertbridge.outbox.outbox import Outbox
 from alertbridge.outbox.robotstate import RobotPlan
 from alertbridge.robots.dingtalk import DingTalk
+from alertbridge.robots.feishu import Feishu
 from alertbridge.robots.outcome import Robot
+from alertbridge.robots.wecom import WeCom
 from alertbridge.sender import Member, Sender
 from alertbridge.settings import RobotSettings, Settings
 from alertbridge.telling import Teller
@@ -111,10 +114,17 @@ def make_robot(robot: RobotSettings, keyword: str) -> Robot:
     Raises:
         RobotError: the address or the secret cannot be right.
     """
-    dingtalk = robot.dingtalk
-    return DingTalk(
-        dingtalk.webhook, dingtalk.secret, keyword=keyword, timeout_seconds=dingtalk.timeout_seconds
-    )
+    options: Any = {"keyword": keyword}
+    if robot.dingtalk is not None:
+        options["timeout_seconds"] = robot.dingtalk.timeout_seconds
+        return DingTalk(robot.dingtalk.webhook, robot.dingtalk.secret, **options)
+    if robot.feishu is not None:
+        options["timeout_seconds"] = robot.feishu.timeout_seconds
+        return Feishu(robot.feishu.webhook, robot.feishu.secret, **options)
+    if robot.wecom is not None:
+        options["timeout_seconds"] = robot.wecom.timeout_seconds
+        return WeCom(robot.wecom.webhook, **options)
+    raise AssertionError("RobotSettings holds exactly one channel")
 
 
 def members_of(settings: Settings, receiver: str, make_robot: MakeRobot = make_robot) -> dict[str, Member]:

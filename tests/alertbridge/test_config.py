@@ -11,6 +11,7 @@ from alertbridge.configdoc import document
 from alertbridge.configfile import environment, load, parse
 from alertbridge.errors import ConfigError
 from alertbridge.secret import Secret
+from alertbridge.wiring import members_of
 
 ROOT = Path(__file__).parents[2]
 ROBOT = "https://oapi.dingtalk.com/robot/send?access_token=t"
@@ -37,6 +38,7 @@ def test_the_smallest_file_has_defaults() -> None:
         "Asia/Shanghai",
     )
     robot = settings.receivers["ml"].robots[0]
+    assert robot.dingtalk is not None
     assert robot.dingtalk.webhook == Secret(ROBOT)
     limits = robot.limits
     assert (limits.messages, limits.per_seconds, limits.lock_seconds, limits.monthly) == (20, 60, 600, 5000)
@@ -204,6 +206,27 @@ def test_mobile_numbers_need_no_quotes() -> None:
     """YAML's integers are taken as the texts that were meant."""
     settings = parse(GOOD + "    mention: {mobiles: [13800000000]}", Path("b.yml"), {})
     assert settings.receivers["ml"].mention.mobiles == ("13800000000",)
+
+
+@pytest.mark.parametrize(
+    ("robot", "name"),
+    [
+        ("feishu: {webhook: 'https://open.feishu.cn/open-apis/bot/v2/hook/x', secret: s}", "feishu"),
+        ("wecom: {webhook: 'https://qyapi.weixin.qq.com/cgi-bin/webhook/send?key=x'}", "wecom"),
+    ],
+)
+def test_other_channels_are_robots_too(robot: str, name: str) -> None:
+    """Feishu and WeCom are configured like DingTalk."""
+    settings = parse(f"receivers: {{ml: {{robots: [{{{robot}}}]}}}}", Path("b.yml"), {})
+    (member,) = members_of(settings, "ml").values()
+    assert member.robot.channel == name
+
+
+@pytest.mark.parametrize("robots", ["[{}]", f"[{{dingtalk: {{webhook: '{ROBOT}'}}, wecom: {{webhook: x}}}}]"])
+def test_a_robot_has_one_channel(robots: str) -> None:
+    """No channel, or two in one robot, is refused."""
+    said = refused(f"receivers:\n  ml:\n    robots: {robots}")
+    assert said == "bridge.yml:3: receivers.ml.robots.0: give exactly one of dingtalk, feishu and wecom"
 
 
 TARGETS = f"""\
