@@ -93,6 +93,42 @@ def test_a_crash_on_sqlite_delays_nothing(sqlite_storage: Secret, webhook_body: 
     restarted.close()
 
 
+def test_what_a_dead_sender_may_have_shown_is_not_told_anew_beside_what_waits(
+    outbox: Outbox, put: Put, clock: Callable[[], float]
+) -> None:
+    """A message whose lease ran out stays the same message, also after it failed once more; news go beside it."""
+    put(run="r1")
+    first = claimed(outbox, clock())
+    put(run="r2")
+
+    over = clock() + outbox.lease_seconds
+    again = claimed(outbox, over)
+    assert (again.uuid, again.bodies) == (first.uuid, first.bodies)
+    settled(outbox, again, "later", over, chance=0.5)
+    once_more = claimed(outbox, over + 1)
+    assert (once_more.uuid, once_more.bodies) == (first.uuid, first.bodies)
+
+
+def test_a_call_that_a_crash_cut_off_holds_nobody_up_after_the_restart(
+    sqlite_storage: Secret, clock: Callable[[], float], webhook_body: Callable[..., str]
+) -> None:
+    """What a killed process had reserved counts as a call of that time, not as one that still runs."""
+    killed = Outbox(Database(sqlite_storage))
+    killed.open()
+    for number in range(PLAN.budget.at_once(False)):
+        text = webhook_body(run=f"r{number}")
+        killed.put(Arrival.of("ml", "am1", parse(text), text, clock()))
+        claimed(killed, clock())
+    killed.close()
+
+    restarted = Outbox(Database(sqlite_storage))
+    restarted.open(clock())
+    pace_seconds = PLAN.budget.window_seconds / 6
+    assert restarted.claim("ml", [PLAN], clock()) == Wait(clock() + pace_seconds)
+    assert isinstance(claimed(restarted, clock() + pace_seconds), Claim)
+    restarted.close()
+
+
 def test_a_second_process_leaves_a_running_ones_leases_alone(
     sqlite_storage: Secret, webhook_body: Callable[..., str]
 ) -> None:

@@ -142,7 +142,8 @@ def _open_messages(connection: Connection, receiver: str) -> list[OpenMessage]:
             attempts=row.attempts,
             robot=row.robot,
             refused_by=frozenset(row.refused_by.split()),
-            unanswered=row.unanswered,
+            # Whoever let a lease run out did not say how the attempt ended; the robot may have shown it.
+            unanswered=row.unanswered or row.lease_until is not None,
             lease_until=row.lease_until,
         )
         for row in connection.execute(query)
@@ -268,7 +269,12 @@ def _take(
     connection.execute(
         update(messages)
         .where(messages.c.id == message.id)
-        .values(lease_until=now + lease_seconds, attempts=message.attempts + 1, robot=robot)
+        .values(
+            lease_until=now + lease_seconds,
+            attempts=message.attempts + 1,
+            robot=robot,
+            unanswered=message.unanswered,
+        )
     )
     call_id = connection.execute(
         insert(calls).values(robot=robot, started_at=now).returning(calls.c.id)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import threading
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import IO
@@ -73,8 +74,11 @@ class Outbox:
         self._committing = threading.Lock()
         self._alone: IO[bytes] | None = None
 
-    def open(self) -> int:
+    def open(self, now: float | None = None) -> int:
         """Makes the store ready; gives how many messages a crashed process had left in the middle.
+
+        Args:
+            now: seconds since the epoch; by this machine's clock if absent.
 
         Raises:
             StoreError: it cannot be used; StoreTooNew, StoreCorrupt say why for good.
@@ -83,7 +87,7 @@ class Outbox:
         if not self._is_alone():
             return 0
         with self.database.write() as connection:
-            return upkeep.release_leases(connection)
+            return upkeep.release_leases(connection, time.time() if now is None else now)
 
     def close(self) -> None:
         self.database.close()

@@ -130,11 +130,12 @@ def drop(connection: Connection, ids: Sequence[int] | None) -> int:
     return connection.execute(query).rowcount
 
 
-def release_leases(connection: Connection) -> int:
-    """Makes every message that was being sent due at once; gives how many.
+def release_leases(connection: Connection, now: float) -> int:
+    """Makes every message that was being sent due at once, and ends the calls that were running; gives how many.
 
     For a start after a crash, when it is sure that nobody else sends.
     """
+    connection.execute(update(calls).where(calls.c.finished_at.is_(None)).values(finished_at=now))
     query = update(messages).where(messages.c.state == "open", messages.c.lease_until.is_not(None))
     return connection.execute(query.values(lease_until=None, unanswered=True)).rowcount
 
