@@ -221,7 +221,7 @@ def refused(path: Path) -> Iterator[Problem]:
     """Takes a file, gives what promtool or amtool finds wrong with it if it is a rule file or a configuration."""
     if path.parent.name == "rules":
         answer = tool("promtool", "check", "rules", str(path))
-    elif path.parent.name == "prometheus" and path.name in CHECKS:
+    elif path.parent.name in ("prometheus", "snippets") and path.name in CHECKS:
         answer = tool(*CHECKS[path.name], str(path))
     else:
         return
