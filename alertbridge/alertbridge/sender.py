@@ -29,11 +29,12 @@ REST_SECONDS = 0.25
 
 @dataclass(frozen=True)
 class Member:
-    """One of a receiver's robots: the client, how the outbox knows it, and its lock time."""
+    """One of a receiver's robots: the client, how the outbox knows it, and how long it is left alone at most."""
 
     robot: Robot
     plan: RobotPlan
     lock_seconds: float
+    longest_pause_seconds: float = 3600.0
 
 
 class Sender:
@@ -118,7 +119,7 @@ class Sender:
             return Attempt("delivered", outcome.errcode, month=month, calls=2 if outcome.note else 1)
         errcode, reason = outcome.errcode or "none", mask(outcome.reason)
         if isinstance(outcome, Later):
-            pause = outcome.pause_seconds or 0.0
+            pause = min(outcome.pause_seconds or 0.0, member.longest_pause_seconds)
             return Attempt(
                 "later",
                 errcode,

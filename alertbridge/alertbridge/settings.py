@@ -88,6 +88,13 @@ class Limits(_Settings):
     lock_seconds: float = Field(
         default=600.0, gt=0, le=86_400, description="Pause after a rate-limit answer."
     )
+    longest_pause_seconds: float = Field(
+        default=3600.0,
+        gt=0,
+        le=86_400,
+        description="Longest pause after an answer that is a gateway's, not the robot's: a ban, a page, nothing. "
+        "Such an answer pauses the robot for 5 minutes, or for as long as it asks.",
+    )
     monthly: int = Field(default=5000, ge=1, description="The organisation's monthly quota for this robot.")
 
 

@@ -145,5 +145,5 @@ def members_of(settings: Settings, receiver: str, make_robot: MakeRobot = make_r
             raise ConfigError(f"{place}: the same robot stands here twice")
         limits = robot.limits
         plan = RobotPlan(client.name, Budget(limits.messages, limits.per_seconds), limits.monthly)
-        members[client.name] = Member(client, plan, limits.lock_seconds)
+        members[client.name] = Member(client, plan, limits.lock_seconds, limits.longest_pause_seconds)
     return members

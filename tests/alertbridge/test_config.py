@@ -42,6 +42,7 @@ def test_the_smallest_file_has_defaults() -> None:
     assert robot.dingtalk.webhook == Secret(ROBOT)
     limits = robot.limits
     assert (limits.messages, limits.per_seconds, limits.lock_seconds, limits.monthly) == (20, 60, 600, 5000)
+    assert limits.longest_pause_seconds == 3600
 
 
 @pytest.mark.parametrize(

@@ -64,7 +64,13 @@ class Driver:
     """Runs one receiver's sender on the test's clock."""
 
     def __init__(
-        self, outbox: Outbox, clock: Any, *robots: Any, fallback: str | None = None, monthly: int = 5000
+        self,
+        outbox: Outbox,
+        clock: Any,
+        *robots: Any,
+        fallback: str | None = None,
+        monthly: int = 5000,
+        longest_pause: float = 3600,
     ):
         self.outbox, self.clock = outbox, clock
         self.woken: list[str] = []
@@ -73,7 +79,8 @@ class Driver:
         settings = Settings.model_validate({"language": "en", "receivers": {"ml": {"robots": [robot]}}})
         teller = Teller(settings, lambda: datetime.fromtimestamp(clock(), timezone.utc))
         members = {
-            one.name: Member(one, RobotPlan(one.name, Budget(20, 60), monthly), LOCK) for one in robots
+            one.name: Member(one, RobotPlan(one.name, Budget(20, 60), monthly), LOCK, longest_pause)
+            for one in robots
         }
         self.sender = Sender(
             "ml",
@@ -276,6 +283,23 @@ def test_msg_uuid_is_the_same_on_every_attempt(
     assert len(uuids) == 4
     assert uuids[0] == uuids[1] == uuids[2] != uuids[3]
     assert "AlertB" not in robot.texts[2]
+
+
+@pytest.mark.parametrize(("longest_pause", "expected"), [(3600, [0, 300]), (30, [0, 30])])
+def test_a_gateways_pause_is_kept_but_no_longer_than_configured(
+    outbox: Outbox,
+    put: Put,
+    clock: Any,
+    make_robot: Callable[..., Any],
+    longest_pause: float,
+    expected: list[float],
+) -> None:
+    """A robot behind a gateway that bans is left alone for five minutes, or for the longest pause allowed."""
+    robot = make_robot(Later("a ban", pause_seconds=300.0))
+    driver = Driver(outbox, clock, robot, longest_pause=longest_pause)
+    put()
+    driver.run(400)
+    assert robot.times == expected
 
 
 def test_a_defect_in_a_robot_does_not_stop_the_receiver(
