@@ -316,7 +316,9 @@ def test_a_robot_that_always_finds_it_too_long_is_asked_twice_only(robot: DingTa
 def test_refused_markdown_goes_once_more_as_plain_text(robot: DingTalk, sandbox: str) -> None:
     """Errcodes 430101 to 430104 are answered with the words alone: no links, no colours, no marks."""
     set_mode(sandbox, "markdown_refused")
-    text = '# Head\n> **bold** [link](https://x) ![p](https://x.example/p.png)\n<font color="#E02020">red</font>'
+    text = (
+        '# Head\n> **bold** [link](https://x) ![p](https://x.example/p.png)\n<font color="#E02020">red</font>'
+    )
     outcome = robot.send("Title", text)
     assert isinstance(outcome, Delivered)
     assert outcome.note == "sent as plain text, because the robot refused its links, pictures or form"
