@@ -25,6 +25,7 @@ class Progress:
     planned_epochs: int | None = None
     planned_steps: int | None = None
     ended_at: float | None = None
+    checkpoint_path: str | None = None
     skipped_steps: dict[str, int] = field(default_factory=lambda: dict.fromkeys(SKIP_REASONS, 0))
     exceptions: dict[str, int] = field(default_factory=lambda: dict.fromkeys(EXCEPTION_KINDS, 0))
     part_seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(PARTS, 0.0))

@@ -19,7 +19,7 @@ from typing import Any, Protocol
 class Endable(Protocol):
     """A run that can be ended from outside of its loop."""
 
-    def end(self, state: str) -> None: ...
+    def end(self, state: str, *, error: BaseException | None = None) -> None: ...
 
     def forget_inherited(self) -> None: ...
 
@@ -69,15 +69,16 @@ class EndWatch:
         os.kill(os.getpid(), signal.SIGTERM)
 
     def _at_exit(self) -> None:
+        error: BaseException | None = getattr(sys, "last_value", None)
         if self.terminated:
             state = "interrupted"
-        elif getattr(sys, "last_value", None) is None:
+        elif error is None:
             state = "finished"
-        elif isinstance(sys.last_value, KeyboardInterrupt):
+        elif isinstance(error, KeyboardInterrupt):
             state = "interrupted"
         else:
             state = "failed"
-        self._run.end(state)
+        self._run.end(state, error=error)
 
     def _after_fork(self) -> None:
         self._run.forget_inherited()

@@ -51,8 +51,10 @@ class Batches(Generic[Batch]):
 class During:
     """A context in which the loop does something else than training; the state before comes back after it."""
 
-    def __init__(self, state: str, books: Books) -> None:
+    def __init__(self, state: str, books: Books, checkpoint_path: str | None = None) -> None:
         self._state = state
+        self._checkpoint_path = checkpoint_path
+        self._progress = books.progress
         self._recorder = books.recorder
         self._timeline = books.timeline
 
@@ -68,6 +70,7 @@ class During:
         self._timeline.sign()
         if self._state == "checkpointing" and kind is None:
             self._timeline.checkpoint_made()
+            self._progress.checkpoint_path = self._checkpoint_path or self._progress.checkpoint_path
         self._timeline.enter(*self._before)
         self._recorder.add(Pause(self._timeline.last_sign))
 

@@ -18,6 +18,8 @@ from prometheus_client import CollectorRegistry
 from . import resume
 from .books import Books
 from .catalogue import END_STATES, PARTS, SKIP_REASONS
+from .events import SEVERITIES
+from .failure import exception_kind
 from .ledger import NAME_LIMIT, TRAIN, EpochEnd, EpochStart
 from .loops import Batches, During, Part
 from .session import Session
@@ -42,6 +44,8 @@ def start(
     targets_dir: str | Path | None = None,
     alertmanager_url: str | None = None,
     notify: str | None = None,
+    language: str | None = None,
+    details: Mapping[str, object] | None = None,
     labels: Mapping[str, str] | None = None,
     gpu: bool | None = None,
     tls_cert: str | Path | None = None,
@@ -58,15 +62,19 @@ def start(
         run: The run's stable name, the `run` label of all its series.
         epochs: How many epochs are planned.
         steps: How many optimizer steps are planned.
-        monitor: The value that says how good the model is, as phase/metric. Default "validation/loss".
-        mode: "min" if less of it is better, else "max". Default "min".
+        monitor: The value that says how good the model is, as phase/metric; new bests of it are told. Default
+            the validation's accuracy, or its loss where no accuracy is told.
+        mode: "min" if less of it is better, else "max". Default "max" for an accuracy, else "min".
         patience: Epochs without a better loss that make a plateau. Default 10.
         min_delta: How much better is better, relative, absolute for values of 0 or below. Default 1e-4.
         port: Port of /metrics; the rank on the node is added, a taken port moves to a free one. Default 9400.
         addr: Address to serve on. Default "0.0.0.0".
         targets_dir: Directory of file_sd files that Prometheus watches.
-        alertmanager_url: Alertmanager to which lifecycle events are posted.
-        notify: "dingtalk" to send lifecycle events straight to the robot of DINGTALK_WEBHOOK.
+        alertmanager_url: Alertmanager to which lifecycle events are posted, or several separated by commas.
+        notify: "dingtalk", "feishu" or "wecom" to send lifecycle events straight to the robot of DINGTALK_WEBHOOK
+            (and DINGTALK_SECRET), FEISHU_WEBHOOK, WECOM_WEBHOOK.
+        language: Of the messages sent straight to a robot: "zh" or "en". Default "zh".
+        details: What the message of the start shows besides `labels`: model, data set, batch size, ...
         labels: Further labels of all series of the run.
         gpu: Whether to read the GPUs through NVML. Default True.
         tls_cert: Certificate chain (PEM) to serve HTTPS with.
@@ -76,7 +84,7 @@ def start(
         registry: A registry of your own, whose metrics are then served too.
 
     Raises:
-        SettingsError: If an argument or its variable is wrong.
+        SettingsError: If an argument or its variable is wrong, or a robot's address is not there.
         ServeError: If `addr` is not an address of this machine.
     """
     arguments = dict(locals())
@@ -104,6 +112,7 @@ class Run:
         self.name = books.settings.run
         self._books = books
         self._session = session
+        self._herald = session.herald if session is not None else None
         self._epoch_open = False
         # The recorder's own method: a call in between would double what a step costs.
         self.step = books.recorder.step
@@ -121,7 +130,7 @@ class Run:
         state = "finished" if error is None else end_state(error)
         if error is not None and state == "failed":
             self._books.progress.exceptions[exception_kind(error)] += 1
-        self.finish(state)
+        self._end(state, error)
 
     def __reduce__(self) -> tuple[Callable[[str], Run], tuple[str]]:
         return inert, (self.name,)
@@ -144,6 +153,8 @@ class Run:
                 return
             self._books.timeline.sign()
             self._books.recorder.report(phase, {"loss": loss, "accuracy": accuracy, **metrics})
+            if self._herald is not None:
+                self._herald.logged(phase)
         except Exception as error:
             self._books.troubles.report_exception("log", error)
 
@@ -158,6 +169,8 @@ class Run:
         total = total or books.progress.planned_epochs
         books.progress.planned_epochs = total
         first = books.ledger.epochs if start is None else start
+        if self._herald is not None:
+            self._herald.counts_epochs()
         for epoch in count(first) if total is None else range(first, total):
             if books.timeline.position != ("training", "train"):
                 books.timeline.enter("training")
@@ -172,18 +185,20 @@ class Run:
         """Takes that an epoch is complete; `epochs` does it by itself."""
         self._epoch_open = False
         self._books.recorder.add(EpochEnd(self._books.clock()))
+        if self._herald is not None:
+            self._herald.epoch_ended()
 
     def batches(self, loader: Iterable[Batch], phase: str = TRAIN) -> Batches[Batch]:
         """Gives the batches of a loader and times the wait for them; any phase but "train" is evaluation."""
         books = self._books
         return Batches(loader, phase, books)
 
-    def phase(self, state: str) -> During:
-        """Gives a context in which the loop is "evaluating" or "checkpointing"."""
+    def phase(self, state: str, path: str | Path | None = None) -> During:
+        """Gives a context in which the loop is "evaluating" or "checkpointing"; `path` is where the checkpoint lies."""
         if state not in PHASE_STATES:
             self._books.troubles.report("phase", 'run.phase knows "evaluating" and "checkpointing"')
             state = "evaluating"
-        return During(state, self._books)
+        return During(state, self._books, None if path is None else str(path))
 
     def part(self, name: str) -> Part:
         """Gives a context whose time counts as a part of the step: "forward", "backward", ..."""
@@ -200,8 +215,16 @@ class Run:
         self._books.progress.skipped_steps[reason] += 1
 
     def event(self, title: str, text: str = "", severity: str = "info") -> None:
-        """Takes something worth telling and puts it into the log."""
-        LOGGER.info("run %s: %s: %s (%s)", self.name, title, text, severity)
+        """Takes something worth telling, "info", "warning" or "critical"; it is logged, and told where events go."""
+        try:
+            known = SEVERITIES.get(str(severity).lower())
+            if known is None:
+                self._books.troubles.report("event", f"run.event knows {', '.join(SEVERITIES)}")
+            LOGGER.info("run %s: %s: %s (%s)", self.name, title, text, severity)
+            if self._herald is not None:
+                self._herald.told(str(title), str(text), known or "info")
+        except Exception as error:
+            self._books.troubles.report_exception("event", error)
 
     def state_dict(self) -> dict[str, Any]:
         """Gives what a resumed run must know: epochs, steps, best values and averages; plain data."""
@@ -218,6 +241,8 @@ class Run:
         try:
             with self._books.recorder.reading() as ledger:
                 resume.load(ledger, state)
+            if self._herald is not None:
+                self._herald.resumed()
         except Exception as error:
             self._books.troubles.report_exception("load_state_dict", error)
 
@@ -226,8 +251,11 @@ class Run:
         if state not in END_STATES:
             self._books.troubles.report("finish", f"run.finish knows {', '.join(END_STATES)}")
             state = "finished"
+        self._end(state, None)
+
+    def _end(self, state: str, error: BaseException | None) -> None:
         if self._session is not None:
-            self._session.end("interrupted" if self._session.end_watch.terminated else state)
+            self._session.end("interrupted" if self._session.end_watch.terminated else state, error=error)
 
 
 def end_state(error: BaseException) -> str:
@@ -237,11 +265,3 @@ def end_state(error: BaseException) -> str:
     if isinstance(error, SystemExit) and error.code in (None, 0):
         return "finished"
     return "failed"
-
-
-def exception_kind(error: BaseException) -> str:
-    """Takes an exception and gives its `kind` label, without importing torch."""
-    # torch.OutOfMemoryError; older versions raise a RuntimeError with this text.
-    if type(error).__name__ == "OutOfMemoryError" or "CUDA out of memory" in str(error):
-        return "cuda_oom"
-    return "other"

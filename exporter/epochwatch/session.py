@@ -17,9 +17,11 @@ from .cuda import CudaSource
 from .discovery import TargetFile
 from .ending import EndWatch
 from .errors import SettingsError
+from .failure import describe
 from .gpu import gpu_source
 from .identity import reachable_host, run_labels
 from .listening import listen, tls_context
+from .notify import gpu_names, make_herald
 from .pages import Pages, Scrapes
 from .ranks import Place, read_place
 from .server import Server
@@ -28,6 +30,7 @@ from .sources import ExporterSource, TrainingSource
 from .troubles import LOGGER
 
 HOLD_SECONDS = 30.0
+GPU_NAMES_SECONDS = 1.5
 
 
 class Session:
@@ -62,6 +65,11 @@ class Session:
         if settings.targets_dir is not None:
             self._target_file = TargetFile(settings.targets_dir, host, pid, self._server.port)
         self.end_watch = EndWatch(self)
+        try:
+            self.herald = make_herald(books, place, self.url, self._gpu_names, environ)
+        except BaseException:
+            self._server.close()
+            raise
 
     def start(self) -> None:
         """Starts to serve, and tells Prometheus where.
@@ -82,35 +90,63 @@ class Session:
             self._gpu.start()
         if self._target_file is not None:
             self._announce(self._target_file)
-        if self.books.settings.alertmanager_url or self.books.settings.notify:
-            LOGGER.warning("alertmanager_url and notify are accepted, but this version sends no events yet")
+        if self.herald is not None:
+            self.herald.start()
         LOGGER.info("run %s: metrics at %s/metrics", self.books.settings.run, self.url)
 
-    def end(self, state: str, hold: bool = True) -> None:
-        """Ends the run once: shows the state until it was scraped, then serves no more."""
+    def end(self, state: str, hold: bool = True, *, error: BaseException | None = None) -> None:
+        """Ends the run once: tells it, shows the state until it was scraped, then serves no more.
+
+        Args:
+            hold: Whether to wait for a scrape at all.
+            error: The exception that ended the run, if one did.
+        """
         if self.ended:
             return
         self.ended = True
+        patient = True
         try:
+            if state == "failed":
+                self._tell_end(state, error)  # at once; values still on their way change nothing about it
             self.books.settle()
             self.books.close(state)
+            self._tell_end(state, error)
             if hold:
                 self._scrapes.wait_for_next(HOLD_SECONDS)
         except KeyboardInterrupt:
             # The user does not want to wait; the exception that ended the run goes on.
             LOGGER.warning("run %s: %s; not waiting for the last scrape", self.books.settings.run, state)
+            patient = False
         except Exception as error:
             self.books.troubles.report_exception("end", error)
         finally:
-            self._stop()
+            self._stop(flush=patient)
 
     def forget_inherited(self) -> None:
         """Makes the copy in a forked child inert: it records nothing and ends nothing."""
         self.ended = True
         self.books.recorder.go_inert()
+        if self.herald is not None:
+            self.herald.go_inert()
 
-    def _stop(self) -> None:
-        stops: list[Callable[[], None]] = [self.end_watch.stop, self._server.close]
+    def _tell_end(self, state: str, error: BaseException | None) -> None:
+        if self.herald is None:
+            return
+        failure = None
+        if state == "failed":
+            error = error or sys.exc_info()[1] or getattr(sys, "last_value", None)
+            failure = describe(error, start_directory())
+        cause = "SIGINT" if isinstance(error, KeyboardInterrupt) else ""
+        self.herald.ended(state, failure, "SIGTERM" if self.end_watch.terminated else cause)
+
+    def _gpu_names(self) -> str:
+        return "" if self._gpu is None else gpu_names(self._gpu.collect, GPU_NAMES_SECONDS)
+
+    def _stop(self, flush: bool) -> None:
+        stops: list[Callable[[], None]] = []
+        if self.herald is not None:
+            stops.append(self.herald.close if flush else self.herald.drop)
+        stops += [self.end_watch.stop, self._server.close]
         stops.append(lambda: self._registry.unregister(self._collector))
         if self._gpu is not None:
             stops.append(self._gpu.close)
@@ -119,6 +155,8 @@ class Session:
         for stop in stops:
             try:
                 stop()
+            except KeyboardInterrupt:
+                LOGGER.warning("run %s: not waiting for the end any more", self.books.settings.run)
             except Exception as error:
                 self.books.troubles.report_exception("end", error)
 

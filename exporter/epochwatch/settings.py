@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
+from typing import Literal
 from urllib.parse import urlsplit
 
 from . import catalogue
@@ -14,6 +15,8 @@ from .errors import SettingsError
 from .secret import Secret
 
 LABEL_VALUE_LIMIT = 200
+VENDORS = ("dingtalk", "feishu", "wecom")
+Language = Literal["zh", "en"]
 _LABEL_NAME = re.compile(r"(?!__)[a-zA-Z_][a-zA-Z0-9_]*")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 _RESERVED_LABELS = {"run", "rank", "job", "instance", "le", "event", "alertname", "severity"}.union(
@@ -34,8 +37,8 @@ class Settings:
     run: str
     epochs: int | None = None
     steps: int | None = None
-    monitor: str = "validation/loss"
-    mode: str = "min"
+    monitor: str | None = None
+    mode: str | None = None
     patience: int = 10
     min_delta: float = 1e-4
     port: int = 9400
@@ -43,6 +46,8 @@ class Settings:
     targets_dir: Path | None = None
     alertmanager_url: str | None = None
     notify: str | None = None
+    language: Language = "zh"
+    details: Mapping[str, str] = field(default_factory=dict)
     labels: Mapping[str, str] = field(default_factory=dict)
     gpu: bool = True
     tls_cert: Path | None = None
@@ -124,16 +129,18 @@ def _min_delta(name: str, value: object) -> float:
     return float(value)
 
 
-def _monitor(name: str, value: object) -> str:
+def _monitor(name: str, value: object) -> str | None:
+    if value is None:
+        return None
     if not isinstance(value, str) or not re.fullmatch(r"[^/]+/[^/]+", value):
         raise _wrong(name, 'must be phase/metric, as in "validation/loss"', value)
     return label_value(name, value)
 
 
-def _mode(name: str, value: object) -> str:
-    if value not in ("min", "max"):
+def _mode(name: str, value: object) -> str | None:
+    if value not in (None, "min", "max"):
         raise _wrong(name, 'must be "min" or "max"', value)
-    return str(value)
+    return None if value is None else str(value)
 
 
 def _addr(name: str, value: object) -> str:
@@ -150,21 +157,53 @@ def _path(name: str, value: object) -> Path | None:
     return Path(value)
 
 
-def _url(name: str, value: object) -> str | None:
+def _urls(name: str, value: object) -> str | None:
     if value is None:
         return None
-    if isinstance(value, str):
-        parts = urlsplit(value)
-        if parts.scheme in ("http", "https") and parts.netloc:
-            return value.rstrip("/")
+    addresses = [text.strip().rstrip("/") for text in value.split(",")] if isinstance(value, str) else []
+    if addresses and all(map(_is_web_address, addresses)):
+        return ",".join(dict.fromkeys(addresses))
     # The value is not shown: an address may carry a password.
-    raise _wrong(name, 'must be an http:// or https:// address, as in "http://alertmanager:9093"', None)
+    raise _wrong(
+        name,
+        'must be an http:// or https:// address, as in "http://alertmanager:9093", or several separated by commas',
+        None,
+    )
+
+
+def _is_web_address(text: str) -> bool:
+    try:
+        parts = urlsplit(text)
+        _ = parts.port
+    except ValueError:
+        return False
+    return parts.scheme in ("http", "https") and bool(parts.hostname) and not any(map(str.isspace, text))
 
 
 def _notify(name: str, value: object) -> str | None:
-    if value not in (None, "dingtalk"):
-        raise _wrong(name, 'must be "dingtalk" or absent', value)
-    return None if value is None else "dingtalk"
+    if value is None:
+        return None
+    vendors = [text.strip() for text in value.split(",")] if isinstance(value, str) else []
+    if not vendors or not set(vendors) <= set(VENDORS):
+        raise _wrong(
+            name, f"must be {' or '.join(map(repr, VENDORS))}, or several separated by commas", value
+        )
+    return ",".join(dict.fromkeys(vendors))
+
+
+def _language(name: str, value: object) -> str:
+    if value not in ("zh", "en"):
+        raise _wrong(name, 'must be "zh" or "en"', value)
+    return str(value)
+
+
+def _details(name: str, value: object) -> dict[str, str]:
+    if not isinstance(value, Mapping):
+        raise _wrong(name, 'must map names to values, as in {"model": "resnet50", "batch_size": 256}', value)
+    return {
+        label_value(name, key): label_value(name, text if isinstance(text, str) else str(text))
+        for key, text in value.items()
+    }
 
 
 def _labels(name: str, value: object) -> dict[str, str]:
@@ -262,8 +301,10 @@ _CHECKS: dict[str, Callable[[str, object], object]] = {
     "port": _whole(0, 65535),
     "addr": _addr,
     "targets_dir": _path,
-    "alertmanager_url": _url,
+    "alertmanager_url": _urls,
     "notify": _notify,
+    "language": _language,
+    "details": _details,
     "labels": _labels,
     "gpu": _flag,
     "tls_cert": _readable_file,
@@ -277,6 +318,7 @@ _PARSERS: dict[str, Callable[[str, str], object]] = {
     "patience": _as_whole,
     "min_delta": _as_number,
     "port": _as_whole,
+    "details": _as_labels,
     "labels": _as_labels,
     "gpu": _as_flag,
 }

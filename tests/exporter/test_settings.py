@@ -34,8 +34,10 @@ def test_every_argument_has_its_variable() -> None:
         "EPOCHWATCH_PORT": "0",
         "EPOCHWATCH_ADDR": "127.0.0.1",
         "EPOCHWATCH_TARGETS_DIR": "/srv/targets",
-        "EPOCHWATCH_ALERTMANAGER_URL": "http://alertmanager:9093/",
-        "EPOCHWATCH_NOTIFY": "dingtalk",
+        "EPOCHWATCH_ALERTMANAGER_URL": "http://alertmanager-0:9093/, http://alertmanager-1:9093",
+        "EPOCHWATCH_NOTIFY": "dingtalk, feishu",
+        "EPOCHWATCH_LANGUAGE": "en",
+        "EPOCHWATCH_DETAILS": "model=resnet50,batch_size=256",
         "EPOCHWATCH_LABELS": "team=vision, owner=wang",
         "EPOCHWATCH_GPU": "off",
     }
@@ -50,8 +52,10 @@ def test_every_argument_has_its_variable() -> None:
         port=0,
         addr="127.0.0.1",
         targets_dir=Path("/srv/targets"),
-        alertmanager_url="http://alertmanager:9093",
-        notify="dingtalk",
+        alertmanager_url="http://alertmanager-0:9093,http://alertmanager-1:9093",
+        notify="dingtalk,feishu",
+        language="en",
+        details={"model": "resnet50", "batch_size": "256"},
         labels={"team": "vision", "owner": "wang"},
         gpu=False,
     )
@@ -100,10 +104,20 @@ BAD = [
     ({"targets_dir": 3}, "targets_dir must be a path; got 3" + both("targets_dir")),
     (
         {"alertmanager_url": "alertmanager:9093"},
-        'alertmanager_url must be an http:// or https:// address, as in "http://alertmanager:9093"'
-        + both("alertmanager_url"),
+        'alertmanager_url must be an http:// or https:// address, as in "http://alertmanager:9093", '
+        "or several separated by commas" + both("alertmanager_url"),
     ),
-    ({"notify": "slack"}, "notify must be \"dingtalk\" or absent; got 'slack'" + both("notify")),
+    (
+        {"notify": "dingtalk,slack"},
+        "notify must be 'dingtalk' or 'feishu' or 'wecom', or several separated by commas; "
+        "got 'dingtalk,slack'" + both("notify"),
+    ),
+    ({"language": "fr"}, 'language must be "zh" or "en"; got \'fr\'' + both("language")),
+    (
+        {"details": ["resnet50"]},
+        'details must map names to values, as in {"model": "resnet50", "batch_size": 256}; '
+        "got ['resnet50']" + both("details"),
+    ),
     (
         {"labels": ["team"]},
         'labels must map names to texts, as in {"team": "vision"}; got [\'team\']' + both("labels"),

@@ -1,0 +1,119 @@
+"""Puts together who is told and how, from the settings: Alertmanagers, robots, both, or nobody."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from urllib.parse import urlsplit
+
+from . import catalogue
+from .books import Books
+from .collector import Reading
+from .courier import Courier
+from .errors import SettingsError
+from .herald import Herald
+from .outcome import Channel
+from .ranks import Place
+from .settings import Settings
+from .spokesman import Spokesman, job_id
+
+
+def make_herald(
+    books: Books, place: Place, url: str, gpus: Callable[[], str], environ: Mapping[str, str]
+) -> Herald | None:
+    """Gives the herald of a run, not started; None if nobody is to be told.
+
+    Args:
+        url: Address of the run's endpoint.
+        gpus: Names this rank's GPUs.
+        environ: Holds the robots' addresses and secrets.
+
+    Raises:
+        SettingsError: If a robot's address is not there or cannot be right.
+    """
+    settings = books.settings
+    spokesman = Spokesman(place, job_id(place, environ))
+    channels = [*alertmanagers(settings, spokesman, url), *robots(settings, spokesman, url, environ)]
+    if not channels:
+        return None
+    couriers = [Courier(channel, books.troubles) for channel in channels]
+    token = settings.token.reveal() if settings.token is not None else ""
+    return Herald(
+        books,
+        couriers,
+        spokesman,
+        gpus=gpus,
+        restarts=place.restarts,
+        environ=environ,
+        secrets=[token, *_passwords(settings)],
+    )
+
+
+def alertmanagers(settings: Settings, spokesman: Spokesman, url: str) -> Iterator[Channel]:
+    """Gives a channel to each Alertmanager."""
+    if settings.alertmanager_url:
+        # Not at the module's head: a training that tells nobody has no use for requests.
+        from .alertmanager import Alertmanager
+
+        labels = {**settings.labels, "run_id": spokesman.job_id}
+        for address in settings.alertmanager_url.split(","):
+            yield Alertmanager(address, settings.run, labels, url)
+
+
+def robots(
+    settings: Settings, spokesman: Spokesman, url: str, environ: Mapping[str, str]
+) -> Iterator[Channel]:
+    """Gives a channel to each robot.
+
+    Raises:
+        SettingsError: If a robot's address is not there or cannot be right.
+    """
+    if settings.notify:
+        from alertbridge.errors import RobotError
+
+        from .direct import ROBOTS, Direct
+
+        for vendor in settings.notify.split(","):
+            webhook = environ.get(f"{vendor.upper()}_WEBHOOK", "").strip()
+            if not webhook:
+                raise SettingsError(
+                    f"notify={vendor!r} needs the robot's address in the environment: set "
+                    f"{vendor.upper()}_WEBHOOK to what the group's settings show"
+                )
+            try:
+                robot = ROBOTS[vendor](
+                    webhook,
+                    environ.get(f"{vendor.upper()}_SECRET"),
+                    keyword=environ.get(f"{vendor.upper()}_KEYWORD", ""),
+                )
+            except RobotError as error:
+                raise SettingsError(
+                    f"notify={vendor!r}: {error} (environment {vendor.upper()}_WEBHOOK)"
+                ) from None
+            yield Direct(robot, settings.run, spokesman.job_id, settings.language, reachable(url))
+
+
+def gpu_names(collect: Callable[[], Iterable[Reading]], longest_seconds: float) -> str:
+    """Gives what GPUs there are, as in "8 × NVIDIA H100", once the driver has said so; "" if it does not in time."""
+    deadline = time.monotonic() + longest_seconds
+    while True:
+        names = Counter(
+            reading.labels[catalogue.GPU_INFO.labels.index("name")]
+            for reading in collect()
+            if reading.metric is catalogue.GPU_INFO
+        )
+        if names or time.monotonic() > deadline:
+            return ", ".join(f"{count} × {name}" if count > 1 else name for name, count in names.items())
+        time.sleep(0.05)
+
+
+def reachable(url: str) -> str:
+    """Gives the address if others can reach it, else nothing."""
+    host = urlsplit(url).hostname or ""
+    return "" if host == "localhost" or host.startswith("127.") or host == "::1" else url
+
+
+def _passwords(settings: Settings) -> Iterator[str]:
+    for address in (settings.alertmanager_url or "").split(","):
+        yield urlsplit(address).password or ""
