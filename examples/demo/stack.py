@@ -237,8 +237,21 @@ class Stack:
             )
         )
 
-    def alertmanager(self, bridge_url: str, *, group_wait: str = "0s", group_interval: str = "2s") -> Service:
-        """Starts Alertmanager with the shipped routes, its webhooks pointed at `bridge_url`."""
+    def alertmanager(
+        self,
+        bridge_url: str,
+        *,
+        group_wait: str = "0s",
+        group_interval: str = "2s",
+        name: str = "alertmanager",
+        cluster: Sequence[str] = ("--cluster.listen-address=",),
+    ) -> Service:
+        """Starts Alertmanager with the shipped routes, its webhooks pointed at `bridge_url`.
+
+        Args:
+            name: of its files, where there are several.
+            cluster: its options for talking to others; alone by default.
+        """
         port = free_port()
         config = yaml.safe_load((ROOT / "prometheus" / "alertmanager.yml").read_text())
         for route in _routes(config["route"]):
@@ -247,21 +260,21 @@ class Stack:
         for receiver in config["receivers"]:
             for webhook in receiver.get("webhook_configs", []):
                 webhook["url"] = bridge_url + "/" + webhook["url"].split("/", 3)[3]
-        path = self.directory / "alertmanager.yml"
+        path = self.directory / f"{name}.yml"
         path.write_text(yaml.safe_dump(config))
         argv = [binary("alertmanager", self.binaries), f"--config.file={path}"]
         return self.add(
             Service(
-                name="alertmanager",
+                name=name,
                 argv=[
                     *argv,
-                    f"--storage.path={self.directory / 'alertmanager'}",
+                    f"--storage.path={self.directory / name}",
                     f"--web.listen-address=127.0.0.1:{port}",
                     # Else links in messages hold this machine's name, where nothing listens.
                     f"--web.external-url=http://127.0.0.1:{port}",
-                    "--cluster.listen-address=",
+                    *cluster,
                 ],
-                log=self.log("alertmanager"),
+                log=self.log(name),
                 url=f"http://127.0.0.1:{port}",
                 ready_path="/-/ready",
             )
