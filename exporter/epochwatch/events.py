@@ -179,9 +179,8 @@ def failed(at: float, standing: Standing, failure: Failure) -> Event:
     """Takes how far a run has come and the exception that ended it, gives its event: memory, stack, progress."""
     said = Words.same(failure.headline)
     if failure.kind == "cuda_oom":
-        said = Words(
-            f"CUDA out of memory: {failure.headline}", f"显存不足（CUDA out of memory）：{failure.headline}"
-        )
+        # torch's message begins with the very words.
+        said = Words(failure.message, f"显存不足：{failure.message}")
     elif not failure.type:
         said = Words("training failed", "训练失败")
     spent = duration(standing.seconds)
