@@ -1,12 +1,19 @@
-# make demo   the main job, with real processes       make test   every test
-# make lint   format, types, imports, shipped YAML    make clean  forget everything that set-up made
+#: make demo          the main job, with real processes; KEEP=1 leaves it running
+#: make test          every test; ARGS="tests/exporter -k plateau" some, JOBS=1 one at a time
+#: make lint          format, types, imports, shipped YAML, rules and dashboards
+#: make test-compose  the containers, brought up for real
+#: make format        mend the format
+#: make clean         forget everything that set-up made
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format clean setup-demo setup-dev setup-prometheus
+.PHONY: help demo test test-compose lint format clean setup-demo setup-dev setup-prometheus
 
 PY := .venv/bin/python
+# Most stack tests wait for a scrape or a timer, so three at a time keep two cores busy. A file's tests stay together:
+# they share a database cluster or a set of mutants.
+JOBS ?= 3
 
 help:
-	@sed -n 's/^# //p' Makefile
+	@sed -n 's/^#: //p' Makefile
 
 .venv/.demo: pyproject.toml .ci/setup
 	@.ci/setup demo
@@ -26,13 +33,17 @@ demo: setup-demo setup-prometheus
 	@PYTHONPATH=examples KEEP=$(KEEP) $(PY) -m demo
 
 test: setup-dev setup-prometheus
-	@$(PY) -m pytest $(ARGS)
+	@$(PY) -m pytest -n $(JOBS) --dist loadfile $(ARGS)
+
+test-compose: setup-dev
+	@tests/compose/run.sh $(ARGS)
 
 lint: setup-dev setup-prometheus
 	@.venv/bin/ruff format --check .
 	@.venv/bin/ruff check .
 	@.venv/bin/mypy
 	@.venv/bin/lint-imports
+	@$(PY) prometheus/lint.py
 
 format: setup-dev
 	@.venv/bin/ruff format .
