@@ -1,6 +1,7 @@
 """Runs, scrapes and child processes for the tests of the training side."""
 
 import os
+import socket
 import subprocess
 import sys
 import threading
@@ -127,3 +128,44 @@ def trainer(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
     for process in started:
         process.kill()
         process.communicate()
+
+
+@pytest.fixture
+def free_port() -> int:
+    """Gives a loopback port that nobody listens on just now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.fixture
+def last_scrape() -> Iterator[Callable[[int], Callable[[], Scrape]]]:
+    """Reads a port again and again from now on; what it gives waits for the end and gives the last reading."""
+    stop = threading.Event()
+    threads: list[threading.Thread] = []
+
+    def follow(port: int) -> Callable[[], Scrape]:
+        read: list[Scrape] = []
+
+        def loop() -> None:
+            while not stop.wait(0.02):
+                try:
+                    read.append(scrape(f"http://127.0.0.1:{port}"))
+                except OSError:
+                    if read:
+                        return
+
+        threads.append(threading.Thread(target=loop, name="scraper"))
+        threads[-1].start()
+
+        def last() -> Scrape:
+            threads[0].join(20)
+            assert read, "nothing could be read"
+            return read[-1]
+
+        return last
+
+    yield follow
+    stop.set()
+    for thread in threads:
+        thread.join(20)
