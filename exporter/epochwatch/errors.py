@@ -3,6 +3,9 @@
 EpochwatchError
 ├── SettingsError   an argument or an environment variable is wrong
 └── ServeError      the address given cannot be served on
+
+What NVML says (GpuError in nvml.py) is none of them: it never leaves the GPU's thread and the scrape, where it
+is counted, logged and shown as a collector that is down.
 """
 
 from __future__ import annotations

@@ -1,5 +1,6 @@
 """Runs in processes of their own: signals, forks, exits, imports."""
 
+import contextlib
 import os
 import re
 import signal
@@ -71,6 +72,31 @@ def test_sigterm_is_an_interruption_and_kills_as_ever(trainer: Trainer) -> None:
     process.send_signal(signal.SIGTERM)
     wait_until(lambda: scrape(url).state() == ["interrupted"])
     assert ends(process) == (-signal.SIGTERM, "")
+
+
+def test_sigterm_ends_the_first_process_of_a_container(tmp_path: Path) -> None:
+    """Process 1, whom the kernel spares the default action, leaves with the status a shell gives to SIGTERM."""
+    unshare = ["unshare", "--pid", "--fork", "--kill-child"]
+    if os.geteuid():
+        unshare.append("--map-root-user")
+    try:
+        subprocess.run([*unshare, "true"], check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("this machine gives no process namespaces")
+    path = tmp_path / "train.py"
+    path.write_text(script(LOOP))
+    process = subprocess.Popen(
+        [*unshare, sys.executable, path], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    try:
+        url_of(process)
+        says(process, "training")
+        (trainer,) = children(process.pid)
+        os.kill(trainer, signal.SIGTERM)
+        assert ends(process) == (128 + signal.SIGTERM, "")
+    finally:
+        process.kill()
+        process.communicate()
 
 
 def test_a_second_sigterm_does_not_wait(trainer: Trainer) -> None:
@@ -192,7 +218,8 @@ def test_a_killed_trainer_frees_its_port_at_once(persistent: bool, trainer: Trai
             successor.bind((host, int(port)))
             successor.listen()
     for worker in workers:
-        os.kill(worker, signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(worker, signal.SIGKILL)
 
 
 def children(pid: int) -> list[int]:
