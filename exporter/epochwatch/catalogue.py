@@ -109,8 +109,8 @@ LOSS_EWMA = Metric(
 LOSS_BEST = Metric(
     "training_loss_best",
     "gauge",
-    "Best finite loss so far; better means lower by more than 1e-4 of the best, "
-    "absolute where the best is 0 or below.",
+    "Best finite loss so far, of phase train the mean of an epoch (in the first one of 500 steps); better means "
+    "lower by more than min_delta (default 1e-4) of the best, absolute where the best is 0 or below.",
     labels=("phase",),
 )
 LOSS_BEST_EPOCH = Metric(

@@ -20,6 +20,8 @@ REPORT_EWMA_ALPHA = 0.3
 METRIC_NAMES_LIMIT = 50
 PHASES_LIMIT = 20
 NAME_LIMIT = 200
+# The first epoch of a language model may be its only one: until it ends, means of as many steps compete.
+WINDOW_STEPS = 500
 TRAIN = "train"
 
 Number = TypeVar("Number", int, float)
@@ -139,6 +141,8 @@ class Ledger:
         self.metric_names: set[str] = set()
         self._since_reading = Mean()
         self._since_epoch = Mean()
+        self._window = Mean()
+        self._epoch_ended = False
         self._in_epoch = False
 
     def fold(self, facts: Sequence[Fact]) -> None:
@@ -232,11 +236,19 @@ class Ledger:
             return
         self._since_reading.add(total, len(losses))
         self._since_epoch.add(total, len(losses))
+        if not self._epoch_ended:
+            self._add_to_window(total, len(losses))
         if not math.isfinite(total):
             finite = [loss for loss in losses if math.isfinite(loss)]
             self.nonfinite["loss"] += len(losses) - len(finite)
             losses = finite
         self.spikes.update(losses)
+
+    def _add_to_window(self, total: float, count: int) -> None:
+        self._window.add(total, count)
+        if self._window.count >= WINDOW_STEPS:
+            mean = cast("float", self._window.take())
+            self.phase(TRAIN).loss_best.update(mean, self.current_epoch)
 
     def _fold_norms(self, with_gaps: Sequence[float | None]) -> None:
         norms, total = summed(with_gaps)
@@ -296,7 +308,7 @@ class Ledger:
         return True
 
     def _end_epoch(self, end: EpochEnd) -> None:
-        self.epochs, self._in_epoch = self.epochs + 1, False
+        self.epochs, self._in_epoch, self._epoch_ended = self.epochs + 1, False, True
         mean = self._since_epoch.take()
         if mean is not None:
             self.phase(TRAIN).loss_best.update(mean, self.epochs)

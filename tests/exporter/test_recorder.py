@@ -132,6 +132,31 @@ def test_the_train_phase_competes_with_its_epoch_means(books: Books, read: Calla
     assert (best.value, best.epoch) == (1.5, 3)
 
 
+def test_a_long_first_epoch_has_a_best_before_its_end(books: Books, read: Callable[[], Ledger]) -> None:
+    """Until an epoch has ended, means of 500 steps compete, so that a run of one epoch is seen to diverge."""
+    recorder = books.recorder
+    for loss, best in ((3.0, 3.0), (2.0, 2.0), (math.nan, 2.0), (9.0, 2.0)):
+        for _ in range(500):
+            recorder.step(loss=loss)
+        assert read().phases["train"].loss_best.value == best
+    ledger = read()
+    train = ledger.phases["train"]
+    assert (train.loss_best.epoch, train.ewma.value) == (1, pytest.approx(9.0, abs=0.01))
+
+
+def test_later_epochs_compete_with_their_means(books: Books, read: Callable[[], Ledger]) -> None:
+    """Once an epoch has ended, a good stretch of the next is no best of its own."""
+    recorder = books.recorder
+    recorder.step(loss=3.0)
+    recorder.add(EpochEnd(books.clock()))
+    for loss in (1.0, 9.0):
+        for _ in range(500):
+            recorder.step(loss=loss)
+    recorder.add(EpochEnd(books.clock()))
+    best = read().phases["train"].loss_best
+    assert (best.value, best.epoch) == (3.0, 1)
+
+
 def test_the_time_between_steps_is_the_steps_duration(
     books: Books, clock: Clock, read: Callable[[], Ledger]
 ) -> None:
