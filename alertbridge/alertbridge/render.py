@@ -39,6 +39,8 @@ ENVELOPE_BYTES = 600
 # How far texts are cut until a single alert fits.
 SCALES = (1.0, 0.3, 0.1, 0.03)
 
+Fits = Callable[[Message], bool]
+
 
 @dataclass(frozen=True)
 class Style:
@@ -63,7 +65,13 @@ class Style:
             grafana_url=configured.grafana_url or "",
             mention=own.mention,
             keyword=own.keyword,
+            kind=own.kind,
         )
+
+
+def anything(message: Message) -> bool:
+    """Finds any message small enough."""
+    return True
 
 
 @dataclass(frozen=True)
@@ -74,6 +82,7 @@ class Telling:
     now: datetime
     curve: Curve | None = None
     backlog: Backlog | None = None
+    fits: Fits = anything
 
 
 def log_fault(fault: TemplateError) -> None:
@@ -103,6 +112,7 @@ class Renderer:
         now: datetime,
         curve: Curve | None = None,
         backlog: Backlog | None = None,
+        fits: Fits = anything,
     ) -> Message:
         """Takes a notification, gives its message, which fits what a robot takes.
 
@@ -112,8 +122,10 @@ class Renderer:
             now: the present, for ages.
             curve: the run's recent loss, if there is one.
             backlog: what held this up; the message is then a digest.
+            fits: whether a message is small enough for the robot that sends it, where that takes less than others.
+                Alerts are left out until it is; what is too long even so is for the robot to shorten.
         """
-        telling = Telling(notification, now, curve, backlog)
+        telling = Telling(notification, now, curve, backlog, fits)
         if backlog is None and style.template not in BUILT_IN:
             try:
                 return self._fitted(style.template, telling, style)
@@ -132,6 +144,7 @@ class Renderer:
 
     def _fitted(self, template: str, telling: Telling, style: Style) -> Message:
         """Gives the message with as many alerts as fit, the first one cut if even that is too large."""
+        smallest: Message | None = None
         for scale in SCALES:
             lens = Lens(style.language, ZoneInfo(style.timezone), telling.now, style.grafana_url, scale)
             view = view_of(
@@ -141,11 +154,13 @@ class Renderer:
                 backlog=telling.backlog,
                 as_card=style.kind == "action_card",
             )
-            message = _most_that_fits(
-                partial(self._drafted, template, telling, style, view), len(view.alerts)
-            )
+            draft = partial(self._drafted, template, telling, style, view)
+            message = _most_that_fits(draft, len(view.alerts), telling.fits)
             if message is not None:
                 return message
+            smallest = draft(1)
+        if smallest is not None and size_bytes(smallest) <= LARGEST_BODY_BYTES:
+            return smallest
         raise TemplateError(f"template {template}: its text for a single alert is longer than a robot takes")
 
     def _drafted(self, template: str, telling: Telling, style: Style, view: View, count: int) -> Message:
@@ -181,7 +196,7 @@ def _with_keyword(text: str, keyword: str) -> str:
     return text if keyword in text else f"{text}\n\n{keyword}"
 
 
-def _most_that_fits(draft: Callable[[int], Message], count: int) -> Message | None:
+def _most_that_fits(draft: Callable[[int], Message], count: int, fits: Fits) -> Message | None:
     """Takes a draft of the first n alerts, gives the one with the most alerts that fits, or None.
 
     A message grows with its alerts, so the number is found by halving.
@@ -190,7 +205,7 @@ def _most_that_fits(draft: Callable[[int], Message], count: int) -> Message | No
     low, high, tried = 1, count, count
     while low <= high:
         message = draft(tried)
-        if size_bytes(message) <= LARGEST_BODY_BYTES:
+        if size_bytes(message) <= LARGEST_BODY_BYTES and fits(message):
             best, low = message, tried + 1
         else:
             high = tried - 1

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from alertbridge.message import Message
 from alertbridge.metrics import Metrics
@@ -42,7 +42,7 @@ class Sender:
 
     Args:
         members: by the outbox's name of each robot.
-        tell: makes the message for a claim.
+        tell: makes the message for a claim, as the robot can take it.
         fallback: the receiver that is told what these robots refuse.
         told: called with the name of a receiver whose outbox got something new.
         clock: seconds since the epoch.
@@ -54,7 +54,7 @@ class Sender:
         receiver: str,
         members: Mapping[str, Member],
         outbox: Outbox,
-        tell: Callable[[Claim], Message],
+        tell: Callable[[Claim, Robot], Message],
         metrics: Metrics,
         *,
         fallback: str | None,
@@ -89,11 +89,12 @@ class Sender:
             self._resting_until = min(claim.until, now + REST_SECONDS)
             return max(0.0, claim.until - now)
         member = self._members[claim.robot]
-        outcome = self._send(claim, member)
+        more_calls: list[int] = []
+        outcome = self._send(claim, member, more_calls)
         answered_at = self._clock()
         settled = self._outbox.settle(
             claim,
-            self._attempt(outcome, member, answered_at),
+            replace(self._attempt(outcome, member, answered_at), more_calls=tuple(more_calls)),
             answered_at,
             others=frozenset(self._members),
             fallback=self._fallback,
@@ -104,9 +105,14 @@ class Sender:
             self._told(settled.fallback)
         return 0.0
 
-    def _send(self, claim: Claim, member: Member) -> Outcome:
+    def _send(self, claim: Claim, member: Member, more_calls: list[int]) -> Outcome:
+        def again() -> bool:
+            call = self._outbox.reserve(member.plan, self._clock())
+            more_calls.extend([] if call is None else [call])
+            return call is not None
+
         try:
-            return member.robot.send(self._tell(claim))
+            return member.robot.send(self._tell(claim, member.robot), again=again)
         except Exception as error:
             # A defect of ours must not stop the receiver; the message stays and is tried again.
             log.exception("receiver %s: message %s could not be sent", self.receiver, claim.uuid)
@@ -115,8 +121,7 @@ class Sender:
     def _attempt(self, outcome: Outcome, member: Member, now: float) -> Attempt:
         month = member.plan.month(now)
         if isinstance(outcome, Delivered):
-            # A note tells of a second call, with less in it.
-            return Attempt("delivered", outcome.errcode, month=month, calls=2 if outcome.note else 1)
+            return Attempt("delivered", outcome.errcode, month=month)
         errcode, reason = outcome.errcode or "none", mask(outcome.reason)
         if isinstance(outcome, Later):
             pause = min(outcome.pause_seconds or 0.0, member.longest_pause_seconds)
@@ -134,7 +139,7 @@ class Sender:
             return Attempt(
                 "limited", errcode, reason, pause_seconds=pause, month=month, chance=self._chance()
             )
-        return Attempt("never", errcode, reason, month=month, calls=2 if outcome.cause == "content" else 1)
+        return Attempt("never", errcode, reason, month=month)
 
     def _count(
         self, claim: Claim, member: Member, outcome: Outcome, settled: Settled, answered_at: float

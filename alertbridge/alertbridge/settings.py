@@ -141,6 +141,10 @@ class ReceiverSettings(_Settings):
     template: str = Field(
         default="training", description="`training`, `generic`, or a file of `templates_dir`."
     )
+    kind: Literal["markdown", "action_card"] = Field(
+        default="markdown",
+        description="`action_card` shows the links as buttons; WeCom's robots have none and list them.",
+    )
     language: Language | None = Field(
         default=None, description="`zh` or `en`; the global `language` if absent."
     )

@@ -16,7 +16,8 @@ from alertbridge.errors import ConfigError, TemplateError, WebhookError
 from alertbridge.merge import merge
 from alertbridge.message import Message
 from alertbridge.outbox.claim import Claim
-from alertbridge.render import Backlog, Renderer, Style
+from alertbridge.render import Backlog, Renderer, Style, anything
+from alertbridge.robots.outcome import Robot
 from alertbridge.settings import Settings
 from alertbridge.webhook import Notification, parse
 
@@ -46,24 +47,37 @@ class Teller:
             except TemplateError as error:
                 raise ConfigError(f"receivers.{name}.template: {error}") from None
 
-    def tell(self, receiver: str, claim: Claim) -> Message:
-        """Takes what was claimed for a receiver, gives the message with its msgUuid."""
+    def tell(self, receiver: str, claim: Claim, robot: Robot | None = None) -> Message:
+        """Takes what was claimed for a receiver, and the robot that sends it; gives the message with its msgUuid."""
         readable = [notification for body in claim.bodies if (notification := _read(body)) is not None]
         backlog = None
         if claim.groups > 1:
             oldest_at = datetime.fromtimestamp(min(claim.received_at), timezone.utc)
             backlog = Backlog(len(claim.bodies), oldest_at, claim.held_up_by)
-        message = self.message(receiver, readable or [example(self._now())], backlog)
+        message = self.message(receiver, readable or [example(self._now())], backlog, robot)
         return replace(message, uuid=claim.uuid)
 
     def message(
-        self, receiver: str, notifications: Sequence[Notification], backlog: Backlog | None = None
+        self,
+        receiver: str,
+        notifications: Sequence[Notification],
+        backlog: Backlog | None = None,
+        robot: Robot | None = None,
     ) -> Message:
-        """Takes notifications in the order in which they came, gives one message for all."""
+        """Takes notifications in the order in which they came, gives one message for all.
+
+        Args:
+            robot: the message holds no more alerts than this robot takes; absent: than DingTalk's.
+        """
         merged = merge(notifications)
         curve = None if self._curves is None or backlog is not None else self._curves.read(merged)
         return self._renderer.render(
-            merged, self._styles[receiver], now=self._now(), curve=curve, backlog=backlog
+            merged,
+            self._styles[receiver],
+            now=self._now(),
+            curve=curve,
+            backlog=backlog,
+            fits=anything if robot is None else robot.fits,
         )
 
 

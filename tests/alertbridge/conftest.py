@@ -22,7 +22,7 @@ from alertbridge.message import Message
 from alertbridge.outbox.arrival import Arrival
 from alertbridge.outbox.database import Database
 from alertbridge.outbox.outbox import Outbox
-from alertbridge.robots.outcome import Delivered, Outcome
+from alertbridge.robots.outcome import Again, Delivered, Later, Outcome, freely
 from alertbridge.secret import Secret
 from alertbridge.webhook import parse
 
@@ -53,10 +53,23 @@ class ScriptedRobot:
     otherwise: Outcome = field(default_factory=Delivered)
     seconds: float = 0.0
     calls: list[tuple[float, Message]] = field(default_factory=list)
+    # How many of its answers take a second call, when those were made, and whether without it the answer is Later.
+    asks: int = 0
+    refuses_alone: bool = False
+    second_calls: list[float] = field(default_factory=list)
 
-    def send(self, message: Message) -> Outcome:
+    def fits(self, message: Message) -> bool:
+        return True
+
+    def send(self, message: Message, *, again: Again = freely) -> Outcome:
         self.calls.append((self.clock(), message))
         self.clock.pass_by(self.seconds)
+        if self.asks > 0:
+            self.asks -= 1
+            if again():
+                self.second_calls.append(self.clock())
+            elif self.refuses_alone:
+                return Later("no room for a second call", "460101")
         answer = self.answers.pop(0) if self.answers else self.otherwise
         if isinstance(answer, Exception):
             raise answer

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
@@ -15,6 +16,9 @@ from hypothesis import strategies as st
 from alertbridge.message import Mention, Message
 from alertbridge.render import LARGEST_BODY_BYTES, Backlog, Renderer, Style, size_bytes
 from alertbridge.robots.dingtalk import DingTalk
+from alertbridge.robots.feishu import Feishu
+from alertbridge.robots.shorten import CUT_MARK
+from alertbridge.robots.wecom import WeCom
 from alertbridge.settings import Mention as MentionSettings
 from alertbridge.settings import Settings
 from alertbridge.webhook import Notification
@@ -336,3 +340,57 @@ def test_a_style_is_a_receivers_part_of_the_configuration() -> None:
     assert Style.of(configured, "b") == Style(
         language="en", timezone="UTC", template="generic", grafana_url="https://g"
     )
+
+
+@pytest.mark.parametrize("mention", [MentionSettings(), MentionSettings(mobiles=("13800138000",), all=True)])
+@pytest.mark.parametrize("kind", ["markdown", "action_card"])
+@pytest.mark.parametrize(
+    "robot",
+    [
+        WeCom("https://qyapi.weixin.qq.com/cgi-bin/webhook/send?key=k"),
+        Feishu("https://open.feishu.cn/open-apis/bot/v2/hook/t"),
+        ROBOT,
+    ],
+)
+def test_a_robot_that_takes_less_gets_fewer_alerts_but_whole_ones(
+    robot: Any, kind: Any, mention: Any
+) -> None:
+    """Alerts are left out by the limit of the robot that sends, and counted; none is cut in the middle."""
+    many = notify(*[alert({"run": f"run-{number}", "node": "n" * 40}) for number in range(90)])
+    style = replace(ENGLISH, kind=kind, mention=mention)
+    message = render(many, style, fits=robot.fits)
+    assert robot.fits(message)
+    assert CUT_MARK not in message.text
+    listed = sum(f"run-{number}" in message.text for number in range(90))
+    assert listed == 90 or f"… and {90 - listed} more" in message.text
+    assert listed >= 10
+
+
+def test_what_no_robot_could_take_whole_is_left_to_the_robot() -> None:
+    """A single alert that does not fit even when shortened goes out nevertheless."""
+    message = render(notify(alert({}, {"summary": "x" * 900})), fits=lambda message: False)
+    assert "r0" in message.text
+
+
+@pytest.mark.parametrize(
+    ("alerts", "colour"),
+    [
+        ([alert({})], "red"),
+        ([alert({"severity": "warning"})], "orange"),
+        ([alert({"severity": "info"})], "blue"),
+        ([ended({})], "green"),
+    ],
+)
+def test_the_head_of_a_card_has_the_colour_of_the_worst_alert(alerts: list[Any], colour: str) -> None:
+    """Feishu's card is red, orange or blue, and green when all is over."""
+    robot = Feishu("https://open.feishu.cn/open-apis/bot/v2/hook/t")
+    assert robot.body(render(notify(*alerts)))["card"]["header"]["template"] == colour
+
+
+def test_a_receiver_chooses_buttons() -> None:
+    """`kind: action_card` in the configuration makes the links buttons."""
+    robot = {"dingtalk": {"webhook": "https://oapi.dingtalk.com/robot/send?access_token=x"}}
+    configured = Settings.model_validate({"receivers": {"ml": {"robots": [robot], "kind": "action_card"}}})
+    message = render(notify(alert({})), Style.of(configured, "ml"))
+    assert message.kind == "action_card"
+    assert message.buttons

@@ -313,6 +313,17 @@ def test_a_robot_that_always_finds_it_too_long_is_asked_twice_only(robot: DingTa
     assert len(requests.get(f"{sandbox}/api/attempts", timeout=5).json()["attempts"]) == 2
 
 
+@pytest.mark.parametrize("mode", ["too_long", "markdown_refused"])
+def test_the_second_call_is_made_only_if_there_is_room(robot: DingTalk, sandbox: str, mode: str) -> None:
+    """Whoever keeps the robot's budget is asked before the second call; without it the message waits."""
+    set_mode(sandbox, mode, **({"bytes": 0} if mode == "too_long" else {}))
+    outcome = robot.send(Message("t", "**x**"), again=lambda: False)
+    assert isinstance(outcome, Later)
+    assert outcome.reason.endswith("it goes out with less in it when there is room")
+    assert not outcome.unanswered
+    assert len(requests.get(f"{sandbox}/api/attempts", timeout=5).json()["attempts"]) == 1
+
+
 def test_refused_markdown_goes_once_more_as_plain_text(robot: DingTalk, sandbox: str) -> None:
     """Errcodes 430101 to 430104 are answered with the words alone: no links, no colours, no marks."""
     set_mode(sandbox, "markdown_refused")

@@ -17,7 +17,7 @@ from alertbridge.metrics import Metrics
 from alertbridge.outbox.database import Database
 from alertbridge.outbox.outbox import Outbox
 from alertbridge.outbox.robotstate import RobotPlan
-from alertbridge.robots.outcome import Delivered, Later, Limited, Never, Outcome
+from alertbridge.robots.outcome import Again, Delivered, Later, Limited, Never, Outcome, freely
 from alertbridge.sender import Member, Sender
 from alertbridge.settings import Settings
 from alertbridge.telling import Teller
@@ -41,7 +41,10 @@ class StrictRobot:
     locked_until: float = 0.0
     locks: int = 0
 
-    def send(self, message: Message) -> Outcome:
+    def fits(self, message: Message) -> bool:
+        return True
+
+    def send(self, message: Message, *, again: Again = freely) -> Outcome:
         self.clock.pass_by(self.seconds)
         now = self.clock()
         if now < self.down_until:
@@ -86,7 +89,7 @@ class Driver:
             "ml",
             members,
             outbox,
-            lambda claim: teller.tell("ml", claim),
+            lambda claim, robot: teller.tell("ml", claim, robot),
             self.metrics,
             fallback=fallback,
             told=self.woken.append,
@@ -350,7 +353,7 @@ def test_a_second_call_for_one_message_counts(
     outbox: Outbox, put: Put, clock: Any, make_robot: Callable[..., Any]
 ) -> None:
     """A message that had to be sent again with less in it uses two of the window's calls."""
-    robot = make_robot(Delivered(note="shortened by half"), Delivered())
+    robot = make_robot(Delivered(note="shortened by half"), Delivered(), asks=1)
     driver = Driver(outbox, clock, robot)
     put("A")
     put("B")
@@ -358,6 +361,21 @@ def test_a_second_call_for_one_message_counts(
     (state,) = outbox.robot_states([RobotPlan(robot.name, Budget(20, 60))], clock())
     assert len(state.calls) == 3
     assert outbox.robot_notes()[robot.name].month_messages == 3
+
+
+def test_a_second_call_never_overdraws_the_window(
+    outbox: Outbox, put: Put, clock: Any, make_robot: Callable[..., Any]
+) -> None:
+    """With no room for a second call the message waits for it; the window's 20 calls are never 21."""
+    robot = make_robot(otherwise=Never("too long", "460101", "content"), asks=1000, refuses_alone=True)
+    driver = Driver(outbox, clock, robot)
+    for number in range(30):
+        put(f"Kind{number}", severity="critical")
+    driver.run(600)
+    times = [at - clock.now for at, _ in robot.calls] + [at - clock.now for at in robot.second_calls]
+    assert max(sum(at - 60 < other <= at for other in times) for at in times) <= 20
+    assert len(robot.second_calls) > 0
+    assert outbox.robot_notes()[robot.name].month_messages == len(times)
 
 
 def test_a_flood_in_a_locked_time_costs_few_looks(outbox: Outbox, put: Put, clock: Any) -> None:

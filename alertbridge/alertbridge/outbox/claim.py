@@ -13,7 +13,7 @@ from typing import Literal
 
 from sqlalchemy import Connection, delete, exists, func, insert, select, update
 
-from alertbridge.outbox.robotstate import RobotPlan, RobotState, lock, robot_states
+from alertbridge.outbox.robotstate import RobotPlan, RobotState, lock, lock_robots, robot_states
 from alertbridge.outbox.tables import calls, messages, notifications
 
 # A robot may have shown a message it did not answer; after this many attempts another one may try.
@@ -112,6 +112,19 @@ def claim(
         critical = any(group.critical for group in groups)
         next_times += [state.ready_at(now, critical) for state in states]
     return Wait(min((time for time in next_times if time is not None and time > now), default=None))
+
+
+def reserve(connection: Connection, plan: RobotPlan, now: float, lease_seconds: float) -> int | None:
+    """Takes a robot that is being called, gives one more call of it, or None if its window has no room."""
+    lock_robots(connection, [plan])
+    (state,) = robot_states(connection, [plan], now, lease_seconds)
+    free = state.paused_until <= now and plan.budget.free(state.calls, now) > 0
+    return _new_call(connection, plan.robot, now) if free else None
+
+
+def _new_call(connection: Connection, robot: str, now: float) -> int:
+    query = insert(calls).values(robot=robot, started_at=now).returning(calls.c.id)
+    return int(connection.execute(query).scalar_one())
 
 
 def _next_groups(
@@ -276,9 +289,7 @@ def _take(
             unanswered=message.unanswered,
         )
     )
-    call_id = connection.execute(
-        insert(calls).values(robot=robot, started_at=now).returning(calls.c.id)
-    ).scalar_one()
+    call_id = _new_call(connection, robot, now)
     told = connection.execute(
         select(notifications.c.body, notifications.c.received_at, notifications.c.group_hash)
         .where(notifications.c.message_id == message.id)

@@ -157,6 +157,17 @@ class Outbox:
         with self.database.write() as connection:
             return claiming.claim(connection, receiver, plans, now, self.lease_seconds)
 
+    def reserve(self, plan: RobotPlan, now: float) -> int | None:
+        """Takes a robot that is being called, gives one more call of it for `Attempt.more_calls`.
+
+        None: there is no room for it now, or the store cannot say so.
+        """
+        try:
+            with self.database.write() as connection:
+                return claiming.reserve(connection, plan, now, self.lease_seconds)
+        except StoreError:
+            return None
+
     def _has_work(self, receiver: str) -> bool:
         # A look costs no turn of the one writer.
         with self.database.read() as connection:

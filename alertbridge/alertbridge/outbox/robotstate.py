@@ -83,16 +83,21 @@ def lock(connection: Connection, receiver: str, plans: Sequence[RobotPlan]) -> N
 
     On SQLite the transaction itself does that.
     """
+    known = select(receivers.c.receiver).where(receivers.c.receiver == receiver).with_for_update()
+    if connection.execute(known).first() is None:
+        insert_new(connection, receivers, [{"receiver": receiver}])
+        connection.execute(known)
+    lock_robots(connection, plans)
+
+
+def lock_robots(connection: Connection, plans: Sequence[RobotPlan]) -> None:
+    """Makes those who count these robots' calls do so one after the other, until the transaction ends."""
     names = sorted({plan.robot for plan in plans})
     fresh = {"paused_until": 0.0, "limited": False, "failures": 0, "month": "", "month_messages": 0}
-    known = select(receivers.c.receiver).where(receivers.c.receiver == receiver).with_for_update()
     # In one order everywhere: two replicas that lock rows crosswise would wait for each other.
     called = (
         select(robots.c.robot).where(robots.c.robot.in_(names)).order_by(robots.c.robot).with_for_update()
     )
-    if connection.execute(known).first() is None:
-        insert_new(connection, receivers, [{"receiver": receiver}])
-        connection.execute(known)
     if len(connection.execute(called).all()) < len(names):
         insert_new(connection, robots, [{"robot": name, **fresh} for name in names])
         connection.execute(called)

@@ -24,7 +24,8 @@ class Attempt:
         month: like 2026-11, in the robot's own time zone; calls are counted per month.
         chance: in [0, 1), spreads the back-off.
         unanswered: whether the robot may have shown the message nevertheless.
-        calls: how many calls the attempt took; a message that is refused for its form is sent in another one.
+        more_calls: calls reserved beyond the claim's own; a message that is refused for its form is sent in
+            another one.
     """
 
     kind: Kind
@@ -34,7 +35,7 @@ class Attempt:
     month: str = ""
     chance: float = 0.5
     unanswered: bool = False
-    calls: int = 1
+    more_calls: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -68,9 +69,8 @@ def settle(
         horizon_seconds: how long after the first attempt one more is made.
         fallback: the receiver that is told what this one's robots refuse.
     """
-    connection.execute(update(calls).where(calls.c.id == claim.call_id).values(finished_at=now))
-    for _ in range(attempt.calls - 1):
-        connection.execute(insert(calls).values(robot=claim.robot, started_at=now, finished_at=now))
+    made = [claim.call_id, *attempt.more_calls]
+    connection.execute(update(calls).where(calls.c.id.in_(made)).values(finished_at=now))
     month_calls = _note_robot(connection, claim.robot, attempt, now)
     settled = _settle_message(connection, claim, attempt, now, others, horizon_seconds, fallback)
     return replace(settled, month_calls=month_calls)
@@ -125,7 +125,7 @@ def _expire(connection: Connection, message_id: int, before: float) -> bool:
 def _note_robot(connection: Connection, robot: str, attempt: Attempt, now: float) -> int:
     """Counts the call, and pauses the robot if it could not take the message; gives the month's calls."""
     row = connection.execute(select(robots).where(robots.c.robot == robot).with_for_update()).one()
-    month_calls = int(row.month_messages if row.month == attempt.month else 0) + attempt.calls
+    month_calls = int(row.month_messages if row.month == attempt.month else 0) + 1 + len(attempt.more_calls)
     values: dict[str, object] = {
         "month": attempt.month,
         "month_messages": month_calls,

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from alertbridge.message import Message
 from alertbridge.robots.address import checked, name_of
-from alertbridge.robots.outcome import Delivered, Later, Never, Outcome
+from alertbridge.robots.outcome import Again, Delivered, Later, Never, Outcome, freely
 from alertbridge.robots.shorten import fit
 from alertbridge.robots.transport import HttpTransport, NoAnswer, Transport
 from alertbridge.robots.verdict import Codes, judge
@@ -66,11 +66,14 @@ class GroupRobot(ABC):
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self._host}, {self.name})"
 
-    def send(self, message: Message | str, text: str | None = None) -> Outcome:
+    def send(self, message: Message | str, text: str | None = None, *, again: Again = freely) -> Outcome:
         """Takes a message, or a title and a text in Markdown, gives what became of it.
 
         One call, and a second one only if the first was refused for its length or its form. Does not raise
         for an answer or a network.
+
+        Args:
+            again: asked before that second call; if it says no, the answer is `Later`.
         """
         if isinstance(message, str):
             message = Message(title=message, text=text or "")
@@ -79,11 +82,15 @@ class GroupRobot(ABC):
         fitted = fit(message, self.size_bytes, self.limit_bytes(message))
         outcome = self._call(fitted, "rich")
         note = "" if fitted is message else "shortened to the robot's limit"
-        if isinstance(outcome, Never) and outcome.errcode in self.too_long:
+        if not isinstance(outcome, Never) or outcome.errcode not in self.too_long | self.too_rich:
+            return replace(outcome, note=note) if isinstance(outcome, Delivered) else outcome
+        if not again():
+            return Later(f"{outcome.reason}; it goes out with less in it when there is room", outcome.errcode)
+        if outcome.errcode in self.too_long:
             half = fit(fitted, self.size_bytes, self.size_bytes(fitted) // 2)
             outcome = self._call(_as_another(half, "short"), "rich")
             note = "shortened by half, because the robot found it too long"
-        elif isinstance(outcome, Never) and outcome.errcode in self.too_rich:
+        else:
             outcome = self._call(_as_another(fitted, "plain"), "plain")
             note = "sent as plain text, because the robot refused its links, pictures or form"
         return replace(outcome, note=note) if isinstance(outcome, Delivered) else outcome
@@ -91,6 +98,10 @@ class GroupRobot(ABC):
     def size_bytes(self, message: Message) -> int:
         """Takes a message, gives the bytes of the whole JSON body, with a msgUuid even if it has none yet."""
         return len(_encoded(self.body(replace(message, uuid=message.uuid or "0" * 40), "rich")))
+
+    def fits(self, message: Message) -> bool:
+        """Takes a message, gives whether it goes out whole."""
+        return self.size_bytes(message) <= self.limit_bytes(message)
 
     def limit_bytes(self, message: Message) -> int:
         """Takes a message, gives how large its `size_bytes` may be."""

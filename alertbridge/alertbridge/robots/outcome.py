@@ -6,6 +6,7 @@ No reason ever holds a token, a signature or a secret.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, Protocol, TypeAlias, runtime_checkable
 
@@ -73,6 +74,12 @@ class Never:
 
 
 Outcome: TypeAlias = Delivered | Later | Limited | Never
+Again: TypeAlias = Callable[[], bool]
+
+
+def freely() -> bool:
+    """Lets a robot be called again at once."""
+    return True
 
 
 @runtime_checkable
@@ -87,15 +94,16 @@ class Robot(Protocol):
     def name(self) -> str:
         """Tells this robot from others in logs, metrics and the outbox; stable, and holds no secret."""
 
-    @property
-    def max_bytes(self) -> int:
-        """How large `size_bytes` may be; a longer message is shortened."""
+    def fits(self, message: Message) -> bool:
+        """Takes a message, gives whether it goes out whole; a longer one is shortened."""
 
-    def size_bytes(self, message: Message) -> int:
-        """Takes a message, gives what the vendor would count of it, in bytes of UTF-8."""
+    def send(self, message: Message, *, again: Again = freely) -> Outcome:
+        """Takes a message, calls the robot, gives what became of it. Blocks for a bounded time.
 
-    def send(self, message: Message) -> Outcome:
-        """Takes a message, calls the robot, gives what became of it. Blocks for a bounded time."""
+        Args:
+            again: asked before a second call for the same message, which a refusal of its length or its form
+                leads to; if it says no, the answer is `Later`.
+        """
 
     def close(self) -> None:
         """Closes idle connections."""
