@@ -58,8 +58,8 @@ class Courier:
     def offer(self, event: Event) -> None:
         """Takes an event; a newer best replaces one not told yet, and what is urgent goes first and at once."""
         with self._changed:
-            if event.name == "TrainingNewBest" or event.final:
-                # The last message of a run tells its best as well.
+            if event.name == "TrainingNewBest" or event.severity == "critical":
+                # What a failure says has the best in it.
                 self._waiting = [other for other in self._waiting if other.name != "TrainingNewBest"]
             if len(self._waiting) >= QUEUE_LIMIT:
                 dropped = next((other for other in self._waiting if not other.urgent), self._waiting[0])
@@ -126,7 +126,7 @@ class Courier:
         if not self._waiting:
             return None
         # At the end nothing is spaced out any more; a pause that the receiver asked for is kept.
-        hurried = self._first().urgent or self._deadline is not None
+        hurried = self._deadline is not None or any(event.urgent for event in self._waiting)
         free_at = self._urgent_at if hurried and not self._failures else self._free_at
         until = free_at if self._deadline is None else min(free_at, self._deadline)
         return until - now
@@ -136,7 +136,10 @@ class Courier:
         return self._deadline is not None and max(now, self._urgent_at) >= self._deadline
 
     def _first(self) -> Event:
-        return next((event for event in self._waiting if event.urgent), self._waiting[0])
+        first = self._waiting[0]
+        if first.name == "TrainingStarted" and not self._failures:
+            return first  # a receiver that answers gets the beginning before the end
+        return next((event for event in self._waiting if event.severity == "critical"), first)
 
     def _attempt(self, event: Event) -> None:
         try:

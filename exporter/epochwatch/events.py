@@ -66,7 +66,7 @@ class Event:
 
     @property
     def urgent(self) -> bool:
-        """Whether it goes before all others."""
+        """Whether neither it nor what is told before it may wait for the spacing between messages."""
         return self.severity == "critical" or self.final
 
     def by(self, rewrite: Callable[[str], str]) -> Event:

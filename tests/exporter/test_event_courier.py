@@ -104,7 +104,7 @@ def test_events_are_spaced_but_urgent_ones_are_not(started: Started) -> None:
 
 
 def test_a_newer_best_replaces_one_that_was_not_told_yet(started: Started) -> None:
-    """Of bests that wait only the newest is told, and none after the run's end, whose message has it."""
+    """Of bests that wait only the newest is told."""
     channel = Scripted()
     channel.gate.clear()
     courier = started(channel)
@@ -114,17 +114,35 @@ def test_a_newer_best_replaces_one_that_was_not_told_yet(started: Started) -> No
     newest = event("TrainingNewBest")
     courier.offer(newest)
     channel.gate.set()
-    wait_until(lambda: len(channel.asked) == 2)
-    assert channel.asked[1][1] is newest
-    channel.gate.clear()
-    courier.offer(event("TrainingEvent"))
-    wait_until(lambda: len(channel.asked) == 3)
-    courier.offer(event("TrainingNewBest"))
-    courier.offer(event("TrainingFinished", final=True))
-    channel.gate.set()
-    wait_until(lambda: len(channel.asked) == 4)
     courier.close(time.monotonic() + 5)
-    assert channel.names()[3:] == ["TrainingFinished"]
+    assert channel.names() == ["TrainingStarted", "TrainingNewBest"]
+    assert channel.asked[1][1] is newest
+
+
+@pytest.mark.parametrize(
+    ("end", "told"),
+    [
+        (("TrainingFailed", "critical"), ["TrainingStarted", "TrainingFailed", "TrainingEvent"]),
+        (
+            ("TrainingFinished", "info"),
+            ["TrainingStarted", "TrainingEvent", "TrainingNewBest", "TrainingFinished"],
+        ),
+    ],
+    ids=["failed", "finished"],
+)
+def test_a_failure_goes_first_and_any_other_end_last(
+    end: tuple[str, str], told: list[str], started: Started
+) -> None:
+    """A failure overtakes what waits, but for the start, and has the best in it; another end keeps the order."""
+    channel = Scripted(spacing_seconds=30)
+    channel.gate.clear()
+    courier = started(channel)
+    for name in ("TrainingStarted", "TrainingEvent", "TrainingNewBest"):
+        courier.offer(event(name))
+    courier.offer(event(*end, final=True))
+    channel.gate.set()
+    courier.close(time.monotonic() + 5)
+    assert channel.names() == told
 
 
 def test_the_queue_is_bounded_and_keeps_what_is_urgent() -> None:
@@ -196,6 +214,7 @@ def test_a_receiver_long_in_trouble_gets_a_second_at_the_end() -> None:
     began = time.monotonic()
     courier.close(now[0] + began + 5)
     assert time.monotonic() - began < 1.5
+    wait_until(lambda: channel.closed)
 
 
 def test_a_defect_of_a_channel_does_not_end_the_courier(started: Started) -> None:
