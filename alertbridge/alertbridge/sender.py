@@ -100,7 +100,7 @@ class Sender:
             fallback=self._fallback,
         )
         self._count(claim, member, outcome, settled, answered_at)
-        self._watch_quota(member, settled.month_calls)
+        self._watch_quota(member, settled.month_calls - 1 - len(more_calls), settled.month_calls)
         if settled.fallback:
             self._told(settled.fallback)
         return 0.0
@@ -170,9 +170,10 @@ class Sender:
                 mask(outcome.reason),
             )
 
-    def _watch_quota(self, member: Member, month_calls: int) -> None:
+    def _watch_quota(self, member: Member, before: int, month_calls: int) -> None:
         quota = member.plan.monthly
-        if month_calls in (math.ceil(quota * QUOTA_WARNING), quota):
+        # The store counts under a lock, so exactly one attempt of all replicas crosses each mark.
+        if any(before < mark <= month_calls for mark in (math.ceil(quota * QUOTA_WARNING), quota)):
             log.warning(
                 "receiver %s, robot %s: %d of the month's %d messages are used",
                 self.receiver,

@@ -338,6 +338,19 @@ def test_the_quota_is_counted_by_month_and_warned_of_once(
     assert outbox.robot_notes()["robot-a"].month_messages == 1
 
 
+def test_the_warning_is_not_jumped_over(
+    outbox: Outbox, put: Put, clock: Any, make_robot: Callable[..., Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    """A message that takes two calls may pass the mark of 80 % in one step; it is warned of all the same."""
+    driver = Driver(outbox, clock, make_robot(asks=2), monthly=4)
+    put("First")
+    put("Second")
+    driver.run(1)
+    assert [record.message for record in caplog.records] == [
+        "receiver ml, robot robot-a: 4 of the month's 4 messages are used"
+    ]
+
+
 def test_delivery_time_is_measured_from_the_webhook(
     outbox: Outbox, put: Put, clock: Any, make_robot: Callable[..., Any]
 ) -> None:
