@@ -41,6 +41,7 @@ def start(
     min_delta: float | None = None,
     port: int | None = None,
     addr: str | None = None,
+    advertise: str | None = None,
     targets_dir: str | Path | None = None,
     alertmanager_url: str | None = None,
     notify: str | None = None,
@@ -63,12 +64,15 @@ def start(
         epochs: How many epochs are planned.
         steps: How many optimizer steps are planned.
         monitor: The value that says how good the model is, as phase/metric; new bests of it are told. Default
-            the validation's accuracy, or its loss where no accuracy is told.
+            the validation's accuracy, or its loss where no accuracy is told. A plateau goes by the loss alone.
         mode: "min" if less of it is better, else "max". Default "max" for an accuracy, else "min".
         patience: Epochs without a better loss that make a plateau. Default 10.
-        min_delta: How much better is better, relative, absolute for values of 0 or below. Default 1e-4.
+        min_delta: How much better a loss, or a metric of your own, must be: relative, absolute for values of 0
+            or below. Default 1e-4.
         port: Port of /metrics; the rank on the node is added, a taken port moves to a free one. Default 9400.
         addr: Address to serve on. Default "0.0.0.0".
+        advertise: Host, or host:port, under which others reach this process where that is not its own address:
+            behind NAT or a published container port. A port is counted up by the rank on the node, as `port` is.
         targets_dir: Directory of file_sd files that Prometheus watches.
         alertmanager_url: Alertmanager to which lifecycle events are posted, or several separated by commas.
         notify: "dingtalk", "feishu" or "wecom" to send lifecycle events straight to the robot of DINGTALK_WEBHOOK

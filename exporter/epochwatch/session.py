@@ -19,7 +19,7 @@ from .ending import EndWatch
 from .errors import SettingsError
 from .failure import describe
 from .gpu import gpu_source
-from .identity import reachable_host, run_labels
+from .identity import reachable_target, run_labels
 from .listening import listen, tls_context
 from .notify import gpu_names, make_herald
 from .pages import Pages, Scrapes
@@ -30,6 +30,7 @@ from .sources import ExporterSource, TrainingSource
 from .troubles import LOGGER
 
 HOLD_SECONDS = 30.0
+LAST_PORT = 65535
 GPU_NAMES_SECONDS = 1.5
 
 
@@ -49,10 +50,11 @@ class Session:
         self._registry = CollectorRegistry() if registry is None else registry
         self._scrapes = Scrapes()
         port = settings.port + place.local_rank if settings.port else 0
+        port = port if port <= LAST_PORT else 0
         tls = None if settings.tls_cert is None else tls_context(settings.tls_cert, settings.tls_key)
         pages = Pages(settings.run, self._registry, self._scrapes, books.troubles, settings.token)
         self._server = Server(listen(settings.addr, port), pages, tls=tls)
-        self.target = f"{reachable_host(settings.addr)}:{self._server.port}"
+        self.target = reachable_target(settings.addr, self._server.port, settings.advertise, place.local_rank)
         self.url = f"{'http' if tls is None else 'https'}://{self.target}"
         report = books.troubles.report_exception
         self._gpu = gpu_source(place, on_error=report, environ=environ) if settings.gpu else None

@@ -37,6 +37,29 @@ def test_a_run_announces_itself_and_takes_it_back(start: Start, tmp_path: Path) 
     assert not list(directory.iterdir())
 
 
+@pytest.mark.parametrize(
+    ("advertise", "target"),
+    [
+        (None, "127.0.0.1:{port}"),
+        ("gpu-01.example.com", "gpu-01.example.com:{port}"),
+        ("203.0.113.7:19400", "203.0.113.7:19401"),
+        ("[2001:db8::7]", "[2001:db8::7]:{port}"),
+        ("[2001:db8::7]:19400", "[2001:db8::7]:19401"),
+    ],
+)
+def test_what_is_advertised_is_what_prometheus_is_told(
+    advertise: str | None, target: str, start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Behind NAT the file and the run's url name the outer address; a published port goes up with the rank."""
+    for name, value in {"RANK": "1", "LOCAL_RANK": "1", "WORLD_SIZE": "2"}.items():
+        monkeypatch.setenv(name, value)
+    run = start(advertise=advertise, targets_dir=tmp_path)
+    (announced,) = tmp_path.iterdir()
+    expected = target.format(port=run._session._server.port)
+    assert json.loads(announced.read_text())[0]["targets"] == [expected]
+    assert run.url == f"http://{expected}"
+
+
 def test_a_reader_never_sees_half_a_file(tmp_path: Path) -> None:
     """The .json appears whole: at every moment it can be parsed or is not there."""
     target_file = TargetFile(tmp_path, "gpu-01", os.getpid(), 9400)
@@ -159,6 +182,15 @@ def test_port_and_local_rank(start: Start, monkeypatch: pytest.MonkeyPatch) -> N
     assert run.url.endswith(f":{port}")
     seen = scrape(run)
     assert seen.value("training_rank_info", rank="5", local_rank="1", node_rank="1", world_size="8") == 1
+
+
+def test_a_rank_beyond_the_last_port_gets_a_free_one(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The port asked for plus the rank may be no port at all."""
+    for name, value in {"RANK": "2", "LOCAL_RANK": "2", "WORLD_SIZE": "8"}.items():
+        monkeypatch.setenv(name, value)
+    run = start(port=65535)
+    assert int(run.url.rsplit(":", 1)[1]) > 1024
+    assert scrape(run).state() == ["starting"]
 
 
 DISTRIBUTED = """

@@ -33,6 +33,7 @@ def test_every_argument_has_its_variable() -> None:
         "EPOCHWATCH_MIN_DELTA": "0.01",
         "EPOCHWATCH_PORT": "0",
         "EPOCHWATCH_ADDR": "127.0.0.1",
+        "EPOCHWATCH_ADVERTISE": "gpu-01.example.com:19400",
         "EPOCHWATCH_TARGETS_DIR": "/srv/targets",
         "EPOCHWATCH_ALERTMANAGER_URL": "http://alertmanager-0:9093/, http://alertmanager-1:9093",
         "EPOCHWATCH_NOTIFY": "dingtalk, feishu",
@@ -51,6 +52,7 @@ def test_every_argument_has_its_variable() -> None:
         min_delta=0.01,
         port=0,
         addr="127.0.0.1",
+        advertise="gpu-01.example.com:19400",
         targets_dir=Path("/srv/targets"),
         alertmanager_url="http://alertmanager-0:9093,http://alertmanager-1:9093",
         notify="dingtalk,feishu",
@@ -65,6 +67,11 @@ def test_every_argument_has_its_variable() -> None:
 def both(name: str) -> str:
     return f" (argument {name}=, environment EPOCHWATCH_{name.upper()})"
 
+
+ADVERTISE = (
+    'advertise must be a host name or an IP address, with or without a port, as in "gpu-01.example.com" or '
+    '"203.0.113.7:19400"; an IPv6 address in brackets, as in "[2001:db8::7]:19400"; got '
+)
 
 BAD = [
     ({"run": ""}, "run must be a text that is not empty; got ''" + both("run")),
@@ -101,6 +108,14 @@ BAD = [
         'addr must be a host name or an IP address, as in "0.0.0.0" or "127.0.0.1"; '
         "got 'http://0.0.0.0'" + both("addr"),
     ),
+    ({"advertise": 9400}, f"{ADVERTISE}9400{both('advertise')}"),
+    ({"advertise": ""}, f"{ADVERTISE}''{both('advertise')}"),
+    ({"advertise": "http://host:1"}, f"{ADVERTISE}'http://host:1'{both('advertise')}"),
+    ({"advertise": "2001:db8::7"}, f"{ADVERTISE}'2001:db8::7'{both('advertise')}"),
+    ({"advertise": "host:0"}, f"{ADVERTISE}'host:0'{both('advertise')}"),
+    ({"advertise": "host:70000"}, f"{ADVERTISE}'host:70000'{both('advertise')}"),
+    ({"advertise": "host:９４００"}, f"{ADVERTISE}'host:\\uff19\\uff14\\uff10\\uff10'{both('advertise')}"),
+    ({"advertise": "host\n"}, f"{ADVERTISE}'host\\n'{both('advertise')}"),
     ({"targets_dir": 3}, "targets_dir must be a path; got 3" + both("targets_dir")),
     (
         {"alertmanager_url": "alertmanager:9093"},
@@ -130,6 +145,17 @@ BAD = [
     (
         {"labels": {"phase": "x"}},
         "labels must not use a name that epochwatch or Prometheus uses itself; got 'phase'" + both("labels"),
+    ),
+    *(
+        (
+            {"labels": {"team": value}},
+            f"labels must be one line of valid UTF-8 without control characters; got {value!r}{both('labels')}",
+        )
+        for value in ("a\nb", "\udcff")
+    ),
+    (
+        {"labels": {"team": "x" * 10_000}},
+        f"labels must have at most 200 characters, this has 10000; got '{'x' * 56}..." + both("labels"),
     ),
     ({"labels": {"team": 5}}, "labels must be a text that is not empty; got 5" + both("labels")),
     ({"gpu": "yes"}, "gpu must be True or False; got 'yes'" + both("gpu")),
