@@ -150,6 +150,8 @@ class Courier:
         with self._changed:
             now, began = self._clock(), self._trying_since
             self._trying_since = None
+            if self._deadline is not None and now >= self._deadline:
+                return  # the run is over, and this has been said
             if isinstance(outcome, Later):
                 self._failing_since = self._failing_since if self._failing_since is not None else began
                 self._urgent_at = now + outcome.pause_seconds

@@ -66,7 +66,7 @@ class Herald:
         settings = books.settings
         self._monitor = Monitor(settings.monitor, settings.mode, settings.min_delta)
         self._notes: queue.SimpleQueue[Note] = queue.SimpleQueue()
-        self._inert = False
+        self._started = self._inert = False
         self._look_noted = False
         self._look_again_at: list[float] = []
         self._counts_epochs = False
@@ -78,6 +78,7 @@ class Herald:
 
     def start(self) -> None:
         """Starts the threads and tells that the run has started."""
+        self._started = True
         for courier in self._couriers:
             courier.start()
         self._thread.start()
@@ -125,7 +126,7 @@ class Herald:
 
     def close(self) -> None:
         """Waits until everything is told, 5 seconds from the end of the run at most."""
-        if self._inert or not self._thread.is_alive():
+        if self._inert or not self._started:
             return
         if self._ended_at is None:
             self._ended_at = self._clock()
@@ -137,7 +138,7 @@ class Herald:
 
     def drop(self) -> None:
         """Ends without waiting; what is not told by now is not told."""
-        if not self._inert:
+        if not self._inert and self._started:
             self._ended_at = self._clock()
             self._notes.put(None)
             for courier in self._couriers:
