@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any, Literal
 
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import BindParameter, Connection, bindparam, insert, select
 
 from alertbridge.identity import STALE_SECONDS, Copy, is_duplicate
 from alertbridge.outbox.arrival import Arrival
@@ -18,6 +18,12 @@ Verdict = Literal["stored", "duplicate", "stale"]
 CHUNK = 500
 # Other keys are hexadecimal.
 _BEATS = "heartbeat of "
+
+# Made once: to build a statement costs more than to run it, and these run for each webhook.
+_KEYS: BindParameter[str] = bindparam("keys", expanding=True)
+_COPIES = select(seen).where(seen.c.key.in_(_KEYS))
+_ENDED = select(resolved.c.key).where(resolved.c.key.in_(_KEYS), resolved.c.seen_at > bindparam("since"))
+_NEWS = insert(notifications)
 
 
 def put(connection: Connection, arrivals: Sequence[Arrival]) -> list[Verdict]:
@@ -39,7 +45,7 @@ def put(connection: Connection, arrivals: Sequence[Arrival]) -> list[Verdict]:
         if row is not None:
             rows.append(row)
     if rows:
-        connection.execute(insert(notifications), rows)
+        connection.execute(_NEWS, rows)
     _remember(connection, arrivals, copies)
     return verdicts
 
@@ -78,7 +84,7 @@ def _row(arrival: Arrival, ended: set[str]) -> dict[str, Any] | None:
 def _copies(connection: Connection, arrivals: Sequence[Arrival]) -> dict[str, dict[str, Copy]]:
     copies: dict[str, dict[str, Copy]] = {}
     for keys in _chunks({arrival.key for arrival in arrivals}):
-        for row in connection.execute(select(seen).where(seen.c.key.in_(keys))):
+        for row in connection.execute(_COPIES, {"keys": keys}):
             copies.setdefault(row.key, {})[row.source] = Copy(row.source, row.sent_at, row.accepted_at)
     return copies
 
@@ -87,8 +93,7 @@ def _ended(connection: Connection, arrivals: Sequence[Arrival]) -> set[str]:
     since = min(arrival.received_at for arrival in arrivals) - STALE_SECONDS
     ended: set[str] = set()
     for keys in _chunks({key for arrival in arrivals for key in arrival.firing}):
-        query = select(resolved.c.key).where(resolved.c.key.in_(keys), resolved.c.seen_at > since)
-        ended.update(connection.execute(query).scalars())
+        ended.update(connection.execute(_ENDED, {"keys": keys, "since": since}).scalars())
     return ended
 
 

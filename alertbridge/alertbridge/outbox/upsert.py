@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
 from sqlalchemy import Connection, Table
@@ -13,25 +14,31 @@ def upsert(connection: Connection, table: Table, rows: Sequence[dict[str, Any]])
     """Takes rows, inserts those that are new and overwrites the others."""
     if not rows:
         return
-    keys = _keys(table)
-    statement = _insert(connection, table)
-    changed = {
-        column.name: statement.excluded[column.name] for column in table.columns if column.name not in keys
-    }
-    connection.execute(
-        statement.on_conflict_do_update(index_elements=keys, set_=changed), _in_order(rows, keys)
-    )
+    connection.execute(_overwriting(connection.dialect.name, table), _in_order(rows, _keys(table)))
 
 
 def insert_new(connection: Connection, table: Table, rows: Sequence[dict[str, Any]]) -> None:
     """Takes rows, inserts those that are new and leaves the others as they are."""
     if rows:
-        statement = _insert(connection, table).on_conflict_do_nothing(index_elements=_keys(table))
+        statement = _insert(connection.dialect.name, table).on_conflict_do_nothing(
+            index_elements=_keys(table)
+        )
         connection.execute(statement, _in_order(rows, _keys(table)))
 
 
-def _insert(connection: Connection, table: Table) -> Any:
-    return (sqlite if connection.dialect.name == "sqlite" else postgresql).insert(table)
+@cache
+def _overwriting(dialect: str, table: Table) -> Any:
+    # Made once: it costs more to build than to run, and runs for each webhook.
+    keys = _keys(table)
+    statement = _insert(dialect, table)
+    changed = {
+        column.name: statement.excluded[column.name] for column in table.columns if column.name not in keys
+    }
+    return statement.on_conflict_do_update(index_elements=keys, set_=changed)
+
+
+def _insert(dialect: str, table: Table) -> Any:
+    return (sqlite if dialect == "sqlite" else postgresql).insert(table)
 
 
 def _keys(table: Table) -> list[str]:
