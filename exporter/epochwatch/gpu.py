@@ -12,6 +12,7 @@ from .collector import Reading
 from .gpu_events import XidLedger
 from .gpu_sampler import Sampler
 from .gpu_session import OnError, Session, open_session
+from .gpu_visibility import DeviceNames
 from .nvml import GpuError, library_present
 from .ranks import Place
 
@@ -69,6 +70,7 @@ class GpuSource:
         self._locks: dict[int, threading.Lock] = {}
         self._closed = False
         self._uuids: tuple[str, ...] = ()
+        self._names: DeviceNames | None = None
 
     def start(self) -> None:
         """Starts to sample; returns at once, whatever state the driver is in. Harmless if started already."""
@@ -130,6 +132,13 @@ class GpuSource:
         sampler = self._sampler
         return None if sampler is None else sampler.state.sampling_seconds
 
+    def names(self) -> DeviceNames | None:
+        """Gives what the devices are called; nothing in it if NVML does not work, None while that is not known."""
+        sampler = self._sampler
+        if self._names is None and (sampler is None or sampler.state.failure is not None):
+            return DeviceNames()
+        return self._names
+
     def _open_session(self) -> Session:
         session = open_session(
             self._environ,
@@ -139,6 +148,9 @@ class GpuSource:
             on_error=self._on_error,
             now=self._now,
         )
+        if self._names is None:
+            # As at first: with a GPU lost since, positions and numbers would name others.
+            self._names = session.names
         if not self._uuids:
             self._uuids = tuple(gpu.uuid for gpu in session.gpus)
         return session

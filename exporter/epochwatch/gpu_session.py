@@ -8,7 +8,7 @@ from .collector import Reading
 from .gpu_devices import Board, Gpu, read_boards
 from .gpu_events import XidLedger, XidWatch
 from .gpu_readings import info, read
-from .gpu_visibility import choose
+from .gpu_visibility import DeviceNames, choose, device_names
 from .nvml import GpuError, GpuLostError, Nvml, NvmlError
 from .ranks import Place
 
@@ -21,11 +21,19 @@ class Session:
     """The devices of one NVML initialisation."""
 
     def __init__(
-        self, nvml: Nvml, driver: str, gpus: Sequence[Gpu], xids: XidWatch, *, on_error: OnError
+        self,
+        nvml: Nvml,
+        driver: str,
+        gpus: Sequence[Gpu],
+        names: DeviceNames,
+        xids: XidWatch,
+        *,
+        on_error: OnError,
     ) -> None:
         self._nvml = nvml
         self._driver = driver
         self.gpus = tuple(gpus)
+        self.names = names
         self._xids = xids
         self._on_error = on_error
         self._lost: set[str] = set()
@@ -92,12 +100,13 @@ def open_session(
         driver = str(nvml.call("nvmlSystemGetDriverVersion"))
         boards = read_boards(nvml)
         gpus = find(boards, uuids, on_error) if uuids else choose(boards, environ, place, driver)
+        names = device_names(boards, environ.get("CUDA_VISIBLE_DEVICES"), driver)
         xids = XidWatch(nvml, gpus, ledger, on_error=on_error, now=now)
         xids.start()
     except BaseException:
         nvml.close()
         raise
-    return Session(nvml, driver, gpus, xids, on_error=on_error)
+    return Session(nvml, driver, gpus, names, xids, on_error=on_error)
 
 
 def find(boards: Sequence[Board], uuids: Sequence[str], on_error: OnError) -> tuple[Gpu, ...]:

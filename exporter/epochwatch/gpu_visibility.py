@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from .gpu_devices import Board, Gpu
@@ -175,6 +175,32 @@ def choose(
         )
     known = {_bare(gpu.uuid): gpu for board in boards for gpu in (board.gpu, *(board.mig or ()))}
     return own([known[uuid] for uuid in uuids if uuid in known], place, alone=alone)
+
+
+@dataclass(frozen=True)
+class DeviceNames:
+    """What nvidia-smi calls the devices CUDA shows.
+
+    Attributes:
+        by_uuid: The labels of all devices of the machine, by UUID without its prefix.
+        in_order: The labels in the order of CUDA_VISIBLE_DEVICES.
+    """
+
+    by_uuid: Mapping[str, str] = field(default_factory=dict)
+    in_order: tuple[str, ...] = ()
+
+    def label(self, ordinal: int, uuid: str | None) -> str | None:
+        """Takes CUDA's number of a device and, if torch told it, its UUID; gives its label, None if unknown."""
+        if uuid is not None and (known := self.by_uuid.get(_bare(uuid))) is not None:
+            return known
+        return self.in_order[ordinal] if ordinal < len(self.in_order) else None
+
+
+def device_names(boards: Sequence[Board], variable: str | None, driver: str) -> DeviceNames:
+    """Takes the machine and CUDA_VISIBLE_DEVICES, and gives the labels its GPU readings have."""
+    every = (gpu for board in boards for gpu in (board.gpu, *(board.mig or ())))
+    shown = visible(boards, variable, driver)
+    return DeviceNames({_bare(gpu.uuid): gpu.label for gpu in every}, tuple(gpu.label for gpu in shown.gpus))
 
 
 def cuda_uuids(modules: Mapping[str, Any]) -> list[str] | None:

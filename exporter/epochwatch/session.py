@@ -61,7 +61,10 @@ class Session:
         sources: list[Source] = [TrainingSource(books, place, run_labels(pid, host, start_directory()))]
         if self._gpu is not None:
             sources.append(self._gpu)
-        sources += [CudaSource(environ), ExporterSource(books)]
+        sources += [
+            CudaSource(environ) if self._gpu is None else CudaSource(environ, self._gpu.names),
+            ExporterSource(books),
+        ]
         self._collector = Collector(constant_labels(settings, place), sources, on_error=report)
         self._target_file = None
         if settings.targets_dir is not None:

@@ -13,6 +13,7 @@ import torch
 from epochwatch import catalogue as c
 from epochwatch.collector import Reading
 from epochwatch.cuda import CudaSource
+from epochwatch.gpu_visibility import DeviceNames
 from epochwatch.landing import FLYING_LIMIT, PinnedCopies
 
 
@@ -166,24 +167,42 @@ def allocator(peak: int) -> dict[str, object]:
     }
 
 
-def cuda_torch(initialized: bool) -> Any:
+def cuda_torch(initialized: bool, **properties: str) -> Any:
     return SimpleNamespace(
         cuda=SimpleNamespace(
             is_initialized=lambda: initialized,
             device_count=lambda: 2,
             memory_stats_as_nested_dict=lambda ordinal: allocator(peak=ordinal * 400),
+            get_device_properties=lambda ordinal: SimpleNamespace(**properties),
         )
     )
 
 
+NAMES = DeviceNames({"aaaa": "3", "bbbb": "0:1"}, ("5", "6"))
+
+
 @pytest.mark.parametrize(
-    ("visible", "gpu"), [(None, "1"), ("3,7", "7"), ("GPU-aaaa,GPU-bbbb", "1"), ("", "1"), ("5", "1")]
+    ("visible", "names", "properties", "gpu"),
+    [
+        ("GPU-aaaa,GPU-bbbb", NAMES, {"uuid": "aaaa"}, "3"),
+        ("MIG-cccc,MIG-bbbb", NAMES, {"uuid": "MIG-BBBB"}, "0:1"),
+        ("3,7", NAMES, {"uuid": "bbbb"}, "0:1"),
+        ("GPU-aaaa,GPU-bbbb", NAMES, {"uuid": "of another machine"}, "6"),
+        ("GPU-aaaa,GPU-bbbb", NAMES, {}, "6"),
+        (None, DeviceNames(), {"uuid": "aaaa"}, "1"),
+        ("3,7", DeviceNames(), {}, "7"),
+        ("GPU-aaaa,GPU-bbbb", DeviceNames(), {}, "1"),
+        ("", DeviceNames(), {}, "1"),
+        ("5", DeviceNames(), {}, "1"),
+    ],
 )
-def test_the_allocator_is_read_of_devices_in_use(visible: str | None, gpu: str) -> None:
-    """Only devices this process took memory from are shown, under nvidia-smi's number where it is known."""
+def test_the_allocator_is_read_of_devices_in_use(
+    visible: str | None, names: DeviceNames, properties: dict[str, str], gpu: str
+) -> None:
+    """Only devices this process took memory from are shown, under the label their NVML readings have."""
     environ = {} if visible is None else {"CUDA_VISIBLE_DEVICES": visible}
-    readings = list(CudaSource(environ, {"torch": cuda_torch(initialized=True)}).collect())
-    assert readings == [
+    torch = cuda_torch(initialized=True, **properties)
+    assert list(CudaSource(environ, lambda: names, {"torch": torch}).collect()) == [
         Reading(c.CUDA_MEMORY_ALLOCATED_BYTES, (gpu,), 100.0),
         Reading(c.CUDA_MEMORY_RESERVED_BYTES, (gpu,), 200.0),
         Reading(c.CUDA_MEMORY_PEAK_ALLOCATED_BYTES, (gpu,), 300.0),
@@ -191,12 +210,17 @@ def test_the_allocator_is_read_of_devices_in_use(visible: str | None, gpu: str) 
     ]
 
 
+def test_a_device_is_not_served_under_a_name_that_would_change() -> None:
+    """While NVML is being asked what the devices are called, their memory waits."""
+    assert list(CudaSource({}, lambda: None, {"torch": cuda_torch(initialized=True)}).collect()) == []
+
+
 @pytest.mark.parametrize(
     "modules", [{}, {"torch": cuda_torch(initialized=False)}], ids=["no torch", "no CUDA yet"]
 )
 def test_looking_initialises_nothing(modules: dict[str, Any]) -> None:
     """Without torch, or before CUDA is in use, there is nothing to show and nothing is started."""
-    assert list(CudaSource({}, modules).collect()) == []
+    assert list(CudaSource({}, modules=modules).collect()) == []
 
 
 def test_the_real_torch_of_this_machine_is_read_without_harm() -> None:

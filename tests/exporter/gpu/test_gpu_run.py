@@ -16,11 +16,26 @@ with epochwatch.start("digits", port=0, addr="127.0.0.1") as run:
 """
 
 
-def scrape_of_run(machine, nvml, wanted: str, **environ: str) -> list[str]:
+# A torch whose first device has a UUID of its own, as CUDA shows it.
+SCRIPT_WITH_TORCH = (
+    """
+import os, sys
+from types import SimpleNamespace as Some
+stats = {"reserved_bytes": {"all": {"peak": 9}}, "allocated_bytes": {"all": {"current": 5, "peak": 7}},
+         "num_alloc_retries": 0}
+sys.modules["torch"] = Some(cuda=Some(
+    is_initialized=lambda: True, device_count=lambda: 1, memory_stats_as_nested_dict=lambda ordinal: stats,
+    get_device_properties=lambda ordinal: Some(uuid=os.environ["FIRST_UUID"])))
+"""
+    + SCRIPT
+)
+
+
+def scrape_of_run(machine, nvml, wanted: str, script: str = SCRIPT, **environ: str) -> list[str]:
     """Starts a run on the machine and gives its lines once one starts with `wanted`."""
     env = os.environ | environ | {"NVML_STAND_IN": str(machine.path), "LD_LIBRARY_PATH": str(nvml)}
     run = subprocess.Popen(
-        [sys.executable, "-c", SCRIPT], env=env, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        [sys.executable, "-c", script], env=env, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE
     )
     try:
         assert run.stdout is not None
@@ -54,3 +69,29 @@ def test_gpu_false_leaves_the_library_alone(machine, nvml):
     """No series, and no collector either."""
     lines = scrape_of_run(machine, nvml, "training_run_info", EPOCHWATCH_GPU="false")
     assert not [line for line in lines if "gpu" in line or "nvml" in line]
+
+
+@pytest.mark.parametrize(
+    ("visible", "first", "gpu"),
+    [
+        ("GPU-22222222-cccc,GPU-1", "22222222-cccc-4000-8000-000000000002", "2"),
+        ("2,0", "22222222-cccc-4000-8000-000000000002", "2"),
+        ("MIG-bbbbbbbb-0000", "MIG-bbbbbbbb-0000", "0:2"),
+        ("MIG-bbbbbbbb-0000", "bbbbbbbb-0000", "0:2"),
+    ],
+)
+def test_torchs_memory_has_the_label_of_its_device(big_machine, nvml, visible, first, gpu):
+    """`gpu` of training_cuda_memory_* is the one of training_gpu_*, whatever way the devices are chosen."""
+    if visible.startswith("MIG"):
+        big_machine.partition()
+    lines = scrape_of_run(
+        big_machine,
+        nvml,
+        "training_gpu_temperature_celsius{",
+        SCRIPT_WITH_TORCH,
+        CUDA_VISIBLE_DEVICES=visible,
+        FIRST_UUID=first,
+    )
+    series = f'{{gpu="{gpu}",rank="0",run="digits"}}'
+    assert f"training_cuda_memory_allocated_bytes{series} 5.0" in lines
+    assert [line for line in lines if line.startswith(f"training_gpu_temperature_celsius{series}")]
