@@ -44,6 +44,7 @@ lint: setup-dev setup-prometheus
 	@.venv/bin/mypy
 	@.venv/bin/lint-imports
 	@$(PY) prometheus/lint.py
+	@$(PY) .ci/audit.py
 
 format: setup-dev
 	@.venv/bin/ruff format .

@@ -14,6 +14,7 @@ from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 from alertbridge.auth import challenge, judge
 from alertbridge.bridge import Bridge
 from alertbridge.errors import ConfigError, StoreError, WebhookError
+from alertbridge.openapi import document
 from alertbridge.outbox.database import Database
 from alertbridge.outbox.outbox import Outbox
 from alertbridge.secret import mask
@@ -119,6 +120,10 @@ def _add_operation(app: Flask, bridge: Bridge) -> None:
     def metrics() -> Response:
         return Response(bridge.metrics.exposition(), content_type=CONTENT_TYPE_LATEST)
 
+    @app.get("/openapi.json")
+    def openapi() -> Any:
+        return jsonify(document(bridge.settings.receivers))
+
     @app.get("/-/healthy")
     def healthy() -> Any:
         return jsonify(status="healthy")
@@ -153,7 +158,10 @@ def _add_errors(app: Flask) -> None:
 
     @app.errorhandler(HTTPException)
     def refused(error: HTTPException) -> Any:
-        return _error(error.code or 400, error.description or error.name)
+        answer = _error(error.code or 400, error.description or error.name)
+        # Such as Allow, which a refused method's answer must name.
+        answer.headers.extend(header for header in error.get_headers() if header[0] != "Content-Type")
+        return answer
 
     @app.errorhandler(Exception)
     def defect(error: Exception) -> Any:

@@ -20,7 +20,8 @@ from alertbridge.outbox.tables import calls, messages, notifications
 FAITHFUL_ATTEMPTS = 3
 # What has waited longer than this was held up, and is told as a digest.
 HELD_UP_SECONDS = 5.0
-DIGEST_GROUPS = 500
+# As many as one message names; the rest is told in the next one rather than only counted.
+DIGEST_GROUPS = 100
 DIGEST_NOTIFICATIONS = 1000
 
 
