@@ -194,6 +194,21 @@ def test_an_hour_of_outage_ends_in_one_digest(outbox: Outbox, put: Put, clock: A
     assert "Messages could not be delivered for a while. 31 notifications" in robot.text
 
 
+def test_an_outage_with_more_alerts_than_a_message_names_ends_in_a_few_digests(
+    outbox: Outbox, put: Put, clock: Any
+) -> None:
+    """Of 250 groups that were held up none is only counted: three messages name them all."""
+    robot = StrictRobot(clock, down_until=clock() + 60)
+    driver = Driver(outbox, clock, robot)
+    for number in range(250):
+        put("Out", run=f"run-{number:03}", started=clock() - 5)
+    driver.run(180)
+
+    assert waiting(outbox) == 0
+    assert len(robot.shown) == 3
+    assert [number for number in range(250) if f"run-{number:03}" not in robot.text] == []
+
+
 def test_a_lock_is_waited_out_without_a_call_and_ends_in_one_digest(
     outbox: Outbox, storage: Any, put: Put, clock: Any
 ) -> None:
