@@ -13,6 +13,7 @@ from alertbridge.errors import WebhookError
 from alertbridge.outbox.database import Database
 from alertbridge.outbox.outbox import Outbox
 from alertbridge.outbox.upkeep import Entry
+from alertbridge.secret import Secret
 from alertbridge.settings import Settings
 from alertbridge.webhook import parse
 
@@ -39,10 +40,10 @@ def list_entries(
     config: Path | None, storage: str | None, receiver: str | None, states: tuple[str, ...], limit: int
 ) -> None:
     """Lists notifications, newest first, with the reason why one was not delivered."""
-    settings = with_overrides(read_settings(config), listen=None, storage=storage)
-    found = _outbox(settings).entries(states, receiver, limit)
+    address, timezone = _storage_and_timezone(config, storage)
+    found = _outbox(address).entries(states, receiver, limit)
     for entry in found:
-        click.echo(_line(entry, settings.timezone))
+        click.echo(_line(entry, timezone))
     if not found:
         click.echo(f"nothing in the outbox is {' or '.join(states)}")
 
@@ -55,8 +56,8 @@ def list_entries(
 @teaching_errors
 def retry(config: Path | None, storage: str | None, all_of_them: bool, ids: tuple[int, ...]) -> None:
     """Lets dead letters be sent again. A running bridge sees them within a second."""
-    settings = with_overrides(read_settings(config), listen=None, storage=storage)
-    count = _outbox(settings).retry(_chosen(ids, all_of_them))
+    address, _ = _storage_and_timezone(config, storage)
+    count = _outbox(address).retry(_chosen(ids, all_of_them))
     click.echo(f"{count} dead letters wait to be sent again")
 
 
@@ -68,13 +69,21 @@ def retry(config: Path | None, storage: str | None, all_of_them: bool, ids: tupl
 @teaching_errors
 def drop(config: Path | None, storage: str | None, all_of_them: bool, ids: tuple[int, ...]) -> None:
     """Deletes dead or waiting notifications for good."""
-    settings = with_overrides(read_settings(config), listen=None, storage=storage)
-    count = _outbox(settings).drop(_chosen(ids, all_of_them))
+    address, _ = _storage_and_timezone(config, storage)
+    count = _outbox(address).drop(_chosen(ids, all_of_them))
     click.echo(f"{count} notifications deleted")
 
 
-def _outbox(settings: Settings) -> Outbox:
-    store = Outbox(Database(settings.storage))
+def _storage_and_timezone(config: Path | None, storage: str | None) -> tuple[Secret, str]:
+    """Gives where the outbox is and in which time zone to show it; a storage given needs no configuration."""
+    if config is None and storage is not None:
+        return Secret(storage), str(Settings.model_fields["timezone"].default)
+    settings = with_overrides(read_settings(config), listen=None, storage=storage)
+    return settings.storage, settings.timezone
+
+
+def _outbox(storage: Secret) -> Outbox:
+    store = Outbox(Database(storage))
     store.database.open()
     return store
 

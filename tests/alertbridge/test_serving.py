@@ -363,3 +363,32 @@ def test_outbox_commands_want_numbers_or_all(bridge: Served) -> None:
             "outbox", verb
         )
     assert bridge.command("outbox", "list") == "nothing in the outbox is waiting or sending or dead\n"
+
+
+@pytest.mark.parametrize("arguments", [["list"], ["retry", "--all"], ["drop", "1"]])
+def test_the_outbox_needs_no_configuration_if_its_storage_is_given(
+    tmp_path: Path, arguments: list[str]
+) -> None:
+    """Whoever knows where the store is looks into it without a configuration file or a robot's address."""
+    environ = {name: value for name, value in os.environ.items() if not name.startswith("DINGTALK_")}
+    done = subprocess.run(
+        [COMMAND, "outbox", *arguments, "--storage", f"sqlite:///{tmp_path}/outbox.db"],
+        cwd=tmp_path,
+        env=environ,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert re.match(r"nothing in the outbox|0 dead letters|0 notifications", done.stdout)
+
+
+@pytest.mark.parametrize("package", ["flask", "sqlalchemy", "yaml", "pydantic", "jinja2", "waitress"])
+def test_without_the_extra_the_command_says_what_to_install(package: str) -> None:
+    """Where only the training side is installed the command ends in one line, not in a traceback."""
+    script = f"import sys; sys.modules['{package}'] = None; from alertbridge.cli import main; main()"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr == (
+        f"alertbridge: the package {package} is not installed; the bridge needs more than the training side: "
+        "pip install 'epochwatch[bridge]'\n"
+    )
