@@ -9,7 +9,7 @@ import os
 import queue
 import threading
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
@@ -70,7 +70,9 @@ class Herald:
         self._look_noted = False
         self._look_again_at: list[float] = []
         self._counts_epochs = False
-        self._told_epoch: int | None = None
+        self._bests: deque[tuple[events.Best, Standing]] = deque()
+        # Called while the facts are folded in their order: afterwards the next epoch's may be there as well.
+        books.ledger.at_epoch_end = self._compare
         self._own_events: Counter[tuple[str, str]] = Counter()
         self._retire_at = self._clock() + RETIRE_AFTER_SECONDS if spokesman.leads else None
         self._ended_at: float | None = None
@@ -195,16 +197,21 @@ class Herald:
             self._look_again_at = [self._clock() + seconds for seconds in LOOK_AGAIN_SECONDS]
 
     def _look(self) -> None:
-        """Looks for a new best and tells it, one for each epoch at most."""
-        if not self._spokesman.may_know_best:
-            return
-        with self._books.recorder.reading() as ledger:
-            best = self._monitor.look(ledger)
-            standing = self._standing(ledger)
-        if best is None or (self._counts_epochs and best.epoch == self._told_epoch):
-            return
-        self._told_epoch = best.epoch
-        self._send(events.new_best(self._books.now(), best, standing))
+        """Tells the bests that were found since it was called last."""
+        with self._books.recorder.reading():
+            if not self._counts_epochs:
+                self._compare()
+        while self._bests:
+            self._send(events.new_best(self._books.now(), *self._bests.popleft()))
+
+    def _compare(self) -> None:
+        """Looks for a new best in the ledger, which somebody holds."""
+        try:
+            best = self._monitor.look(self._books.ledger) if self._spokesman.may_know_best else None
+            if best is not None:
+                self._bests.append((best, self._standing(self._books.ledger)))
+        except Exception as error:  # whoever folds the facts must be able to go on
+            self._books.troubles.report_exception("events", error)
 
     def _tell_start(self) -> None:
         settings = self._books.settings

@@ -6,7 +6,7 @@ Nothing here is called on the hot path. Whoever holds the recorder's lock may fo
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 from operator import sub
@@ -14,12 +14,11 @@ from typing import Any, TypeVar, cast
 
 from .catalogue import EWMA_ALPHA, NONFINITE_KINDS
 from .trends import Best, Durations, Ewma, Pace, Spikes
-from .troubles import Troubles
+from .troubles import Troubles, is_name
 
 REPORT_EWMA_ALPHA = 0.3
 METRIC_NAMES_LIMIT = 50
 PHASES_LIMIT = 20
-NAME_LIMIT = 200
 # The first epoch of a language model may be its only one: until it ends, means of as many steps compete.
 WINDOW_STEPS = 500
 TRAIN = "train"
@@ -139,6 +138,7 @@ class Ledger:
         self.phases: dict[str, Phase] = {TRAIN: train}
         self.spikes = Spikes(train.ewma)
         self.metric_names: set[str] = set()
+        self.at_epoch_end: Callable[[], None] | None = None
         self._since_reading = Mean()
         self._since_epoch = Mean()
         self._window = Mean()
@@ -299,6 +299,9 @@ class Ledger:
         phase.accuracy_best.update(ratio, self.current_epoch)
 
     def _admit(self, name: str) -> bool:
+        if not is_name(name):
+            self._troubles.report("metric_names", "must be short printable texts; the value is dropped")
+            return False
         if len(self.metric_names) >= METRIC_NAMES_LIMIT:
             self._troubles.report(
                 "metric_names", f"only the first {METRIC_NAMES_LIMIT} names of own metrics are kept"
@@ -313,3 +316,5 @@ class Ledger:
         if mean is not None:
             self.phase(TRAIN).loss_best.update(mean, self.epochs)
         self.last_step_at = end.at
+        if self.at_epoch_end is not None:
+            self.at_epoch_end()

@@ -1,4 +1,4 @@
-"""Finds new bests of the value that says how good the model is, in the ledger, at the end of an epoch."""
+"""Finds new bests of the value that says how good the model is, in the ledger as it stands at an epoch's end."""
 
 from __future__ import annotations
 

@@ -103,6 +103,16 @@ def test_a_run_tells_start_bests_and_end_to_alertmanager(start: Start, receiver:
     ]
 
 
+def test_each_better_epoch_is_told_however_short_it_is(start: Start, receiver: Receiver) -> None:
+    """A best is found at its own epoch's end, also where the next epoch's values come at once."""
+    with start(epochs=4, alertmanager_url=receiver.url) as run:
+        for epoch in run.epochs():
+            run.step(loss=1.0)
+            run.log("validation", loss=1 / (epoch + 1))
+            time.sleep(0.2)
+    assert [a["labels"]["epoch"] for a in receiver.alerts() if "epoch" in a["labels"]] == ["2", "3", "4"]
+
+
 @pytest.mark.parametrize(
     ("settings", "values", "told"),
     [
