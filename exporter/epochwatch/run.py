@@ -20,11 +20,11 @@ from .books import Books
 from .catalogue import END_STATES, PARTS, SKIP_REASONS
 from .events import SEVERITIES
 from .failure import exception_kind
-from .ledger import NAME_LIMIT, TRAIN, EpochEnd, EpochStart
+from .ledger import TRAIN, EpochEnd, EpochStart
 from .loops import Batches, During, Part
 from .session import Session
 from .settings import Settings
-from .troubles import LOGGER
+from .troubles import LOGGER, is_name
 
 Batch = TypeVar("Batch")
 PHASE_STATES = ("evaluating", "checkpointing")
@@ -152,7 +152,7 @@ class Run:
     def log(self, phase: str, loss: Any = None, accuracy: Any = None, **metrics: Any) -> None:
         """Takes values of a phase ("validation", ...): its loss, its accuracy (0 to 1), any others."""
         try:
-            if not isinstance(phase, str) or not phase or len(phase) > NAME_LIMIT or not phase.isprintable():
+            if not is_name(phase):
                 self._books.troubles.report("phase", "must be a short printable text; the values are dropped")
                 return
             self._books.timeline.sign()

@@ -9,6 +9,13 @@ import logging
 from collections import Counter
 
 LOGGER = logging.getLogger("epochwatch")
+NAME_LIMIT = 200
+PLACES_LIMIT = 100
+
+
+def is_name(text: object) -> bool:
+    """Tells whether what the loop gave may become a label value: a short text of one line that UTF-8 can carry."""
+    return isinstance(text, str) and 0 < len(text) <= NAME_LIMIT and text.isprintable()
 
 
 class Troubles:
@@ -20,7 +27,12 @@ class Troubles:
         self._last_text: dict[str, str] = {}
 
     def report(self, where: str, text: str) -> None:
-        """Counts one failure at `where`; logs `text` unless it was the last one logged for `where`."""
+        """Counts one failure at `where`; logs `text` unless it was the last one logged for `where`.
+
+        A place may be the name of a user's metric: beyond 100 places, and for odd names, it is "other".
+        """
+        if where not in self.counts and (len(self.counts) >= PLACES_LIMIT or not is_name(where)):
+            where = "other"
         self.counts[where] += 1
         if self._last_text.get(where) != text:
             self._last_text[where] = text

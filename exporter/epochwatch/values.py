@@ -9,11 +9,14 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Mapping
+from itertools import islice
 from numbers import Real
 from typing import Any
 
 from .landing import Landing, PinnedCopies
-from .troubles import Troubles
+from .troubles import Troubles, is_name
+
+GROUPS_LIMIT = 100
 
 
 class NotAScalarError(Exception):
@@ -68,6 +71,13 @@ class Reader:
             given = {str(index): rate for index, rate in enumerate(value)}
         else:
             given = {"0": value}
+        if len(given) > GROUPS_LIMIT or not all(map(is_name, given)):
+            self._troubles.report(
+                "lr", f"takes {GROUPS_LIMIT} groups with short printable names; the others are dropped"
+            )
+            given = dict(
+                islice(((name, rate) for name, rate in given.items() if is_name(name)), GROUPS_LIMIT)
+            )
         rates = {name: self.read(rate, "lr") for name, rate in given.items()}
         # A rate on a device (capturable optimizers) is not waited for.
         return {name: rate for name, rate in rates.items() if isinstance(rate, float)} or None

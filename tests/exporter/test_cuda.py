@@ -8,13 +8,14 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-import torch
 
 from epochwatch import catalogue as c
 from epochwatch.collector import Reading
 from epochwatch.cuda import CudaSource
 from epochwatch.gpu_visibility import DeviceNames
 from epochwatch.landing import FLYING_LIMIT, PinnedCopies
+
+torch = pytest.importorskip("torch")
 
 
 class Event:

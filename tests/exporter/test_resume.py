@@ -5,11 +5,12 @@ import math
 from collections.abc import Callable
 
 import pytest
-import torch
 
 import epochwatch
 
 from .conftest import Scrape, scrape
+
+torch = pytest.importorskip("torch")
 
 Start = Callable[..., epochwatch.Run]
 

@@ -4,7 +4,6 @@ import math
 import random
 
 import pytest
-import torch
 
 from epochwatch.trends import Best, Durations, Ewma, Pace, Spikes, is_better
 
@@ -40,6 +39,7 @@ def test_better_means_better_by_the_margin(candidate: float, best: float, mode: 
 @pytest.mark.parametrize("mode", ["min", "max"])
 def test_better_agrees_with_torchs_scheduler_above_zero(mode: str) -> None:
     """For positive values the rule is ReduceLROnPlateau's."""
+    torch = pytest.importorskip("torch")
     optimizer = torch.optim.SGD([torch.zeros(1)])
     scheduler = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, mode=mode)
     chance = random.Random(7)

@@ -6,12 +6,13 @@ import weakref
 from decimal import Decimal
 from fractions import Fraction
 
-import numpy as np
 import pytest
-import torch
 
 from epochwatch.troubles import Troubles
 from epochwatch.values import Reader
+
+np = pytest.importorskip("numpy")
+torch = pytest.importorskip("torch")
 
 
 @pytest.fixture
