@@ -1,11 +1,12 @@
 #: make demo          the main job, with real processes; KEEP=1 leaves it running
 #: make test          every test; ARGS="tests/exporter -k plateau" some, JOBS=1 one at a time
 #: make lint          format, types, imports, shipped YAML, rules and dashboards
+#: make bench         what epochwatch costs a training, beside others; ARGS=--quick for a look
 #: make test-compose  the containers, brought up for real
 #: make format        mend the format
 #: make clean         forget everything that set-up made
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-compose lint format clean setup-demo setup-dev setup-prometheus
+.PHONY: help demo test bench test-compose lint format clean setup-demo setup-dev setup-bench setup-prometheus
 
 PY := .venv/bin/python
 # Most stack tests wait for a scrape or a timer, so three at a time keep two cores busy. A file's tests stay together:
@@ -23,6 +24,11 @@ help:
 	@.ci/setup dev
 	@touch $@ .venv/.demo
 
+.venv/.bench: pyproject.toml .ci/setup
+	@.ci/setup bench
+	@touch $@
+
+setup-bench: .venv/.bench
 setup-dev: .venv/.dev
 setup-demo: .venv/.demo
 
@@ -34,6 +40,11 @@ demo: setup-demo setup-prometheus
 
 test: setup-dev setup-prometheus
 	@$(PY) -m pytest -n $(JOBS) --dist loadfile $(ARGS)
+
+# All are run, and it fails if one missed its target.
+bench: setup-bench
+	@missed=0; for each in step loop scrape footprint growth; do \
+	  $(PY) bench/$$each.py $(ARGS) || missed=1; done; exit $$missed
 
 test-compose: setup-dev
 	@tests/compose/run.sh $(ARGS)

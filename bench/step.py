@@ -1,15 +1,19 @@
-"""What `run.step(loss, lr, grad_norm, samples)` costs the training thread, against prometheus_client by hand.
+"""What a step costs the training thread: epochwatch beside prometheus_client by hand, TensorBoard and W&B offline.
 
-The hand-written step sets 8 gauges, 2 counters and 1 histogram through cached children. Both are timed in
-short turns within one process, by the thread's CPU time; the ratio is the median of the turns'.
+The hand-written step sets 8 gauges, 2 counters and 1 histogram through cached children; TensorBoard and W&B log
+the same four values. All are timed in short turns, one after another, within one process and by the thread's CPU
+time, so that whatever else the machine does falls on all of them; each ratio is the median of the turns' ratios.
 
     python bench/step.py [--quick]
 """
 
 from __future__ import annotations
 
+import os
 import sys
+import tempfile
 from collections.abc import Callable
+from contextlib import ExitStack
 from statistics import median
 from time import perf_counter, thread_time
 
@@ -20,6 +24,7 @@ import epochwatch
 from epochwatch.catalogue import STEP_BUCKETS_SECONDS
 
 CALLS = 2000
+SLOW_CALLS = 50
 TARGETS = {"float": 1 / 8, "CPU tensor": 1 / 5}
 
 
@@ -65,36 +70,92 @@ class HandWritten:
         self.last = now
 
 
-def microseconds(step: Callable[..., None], loss: object) -> float:
+def tensorboard_step(folder: str, ending: ExitStack) -> Callable[..., None]:
+    """Gives a step that logs to a SummaryWriter."""
+    from torch.utils.tensorboard import SummaryWriter
+
+    writer = ending.enter_context(SummaryWriter(folder))
+    done = 0
+
+    def step(loss: object, lr: float, grad_norm: float, samples: int) -> None:
+        nonlocal done
+        done += 1
+        writer.add_scalar("loss", loss, done)
+        writer.add_scalar("lr", lr, done)
+        writer.add_scalar("grad_norm", grad_norm, done)
+        writer.add_scalar("samples", samples, done)
+
+    return step
+
+
+def wandb_step(folder: str, ending: ExitStack) -> Callable[..., None]:
+    """Gives a step that logs to a W&B run without network."""
+    os.environ["WANDB_SILENT"] = "true"
+    import wandb
+
+    run = wandb.init(project="bench", mode="offline", dir=folder, settings=wandb.Settings(console="off"))
+    ending.callback(run.finish)
+
+    def step(loss: object, lr: float, grad_norm: float, samples: int) -> None:
+        value = loss if type(loss) is float else loss.item()  # type: ignore[attr-defined]
+        run.log({"loss": value, "lr": lr, "grad_norm": grad_norm, "samples": samples})
+
+    return step
+
+
+def microseconds(step: Callable[..., None], loss: object, calls: int) -> float:
     """Gives the mean cost of a call in microseconds, the loop's own cost taken off."""
     began = thread_time()
-    for _ in range(CALLS):
+    for _ in range(calls):
         pass
     empty = thread_time() - began
     began = thread_time()
-    for _ in range(CALLS):
+    for _ in range(calls):
         step(loss=loss, lr=0.1, grad_norm=1.5, samples=64)
-    return (thread_time() - began - empty) / CALLS * 1e6
+    return (thread_time() - began - empty) / calls * 1e6
+
+
+def contenders(
+    run: epochwatch.Run, folder: str, ending: ExitStack
+) -> dict[str, tuple[Callable[..., None], int]]:
+    """Gives each step and how often to call it in a turn; those not installed are left out, and said."""
+    steps: dict[str, tuple[Callable[..., None], int]] = {
+        "epochwatch": (run.step, CALLS),
+        "prometheus_client": (HandWritten().step, CALLS),
+    }
+    for name, make in (("TensorBoard", tensorboard_step), ("W&B offline", wandb_step)):
+        try:
+            steps[name] = (make(folder, ending), SLOW_CALLS)
+        except ModuleNotFoundError as error:
+            print(f"{name} is left out: {error} (pip install -e '.[bench]')")
+    return steps
 
 
 def main() -> int:
-    rounds = 40 if "--quick" in sys.argv[1:] else 300
-    by_hand, missed = HandWritten(), 0
+    rounds, missed = 40 if "--quick" in sys.argv[1:] else 150, 0
     losses = {"float": 2.3, "CPU tensor": torch.tensor(2.3, requires_grad=True) * 1.0}
-    with epochwatch.start("bench", port=0, addr="127.0.0.1", gpu=False) as run:
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        ExitStack() as ending,
+        epochwatch.start("bench", port=0, addr="127.0.0.1", gpu=False) as run,
+    ):
+        steps = contenders(run, folder, ending)
         run.step(loss=2.3)
         for kind, loss in losses.items():
-            ours, theirs = [], []
+            taken: dict[str, list[float]] = {name: [] for name in steps}
             for _ in range(rounds):
-                ours.append(microseconds(run.step, loss))
-                theirs.append(microseconds(by_hand.step, loss))
-            ratio = median(mine / other for mine, other in zip(ours, theirs, strict=True))
-            target = f"{'within' if ratio <= TARGETS[kind] else 'ABOVE'} 1/{1 / TARGETS[kind]:.0f}"
-            missed += ratio > TARGETS[kind]
-            print(
-                f"{kind:<10}  epochwatch {median(ours):.2f} us (best {min(ours):.2f})   prometheus_client "
-                f"{median(theirs):.2f} us (best {min(theirs):.2f})   1/{1 / ratio:.1f}, {target}"
-            )
+                for name, (step, calls) in steps.items():
+                    taken[name].append(microseconds(step, loss, calls))
+            for name, times in taken.items():
+                ratio = median(ours / theirs for ours, theirs in zip(taken["epochwatch"], times, strict=True))
+                against = "" if name == "epochwatch" else f"   epochwatch takes 1/{1 / ratio:.1f} of it"
+                if name == "prometheus_client":
+                    within = ratio <= TARGETS[kind]
+                    missed += not within
+                    against += f", {'within' if within else 'ABOVE'} 1/{1 / TARGETS[kind]:.0f}"
+                print(
+                    f"step with a {kind:<10}  {name:<17} {median(times):8.2f} us (best {min(times):.2f}){against}"
+                )
     return missed
 
 
