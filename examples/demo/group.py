@@ -54,9 +54,10 @@ class Group:
         )
         return found[0]
 
-    def mode(self, mode: str) -> None:
-        """Makes the robot answer in this way from now on."""
-        requests.put(f"{self.sandbox.url}/api/mode", json={"mode": mode}, timeout=5).raise_for_status()
+    def mode(self, mode: str, count: int | None = None) -> None:
+        """Makes the robot answer in this way from now on, or for the next `count` calls."""
+        wanted = {"mode": mode, "count": count}
+        requests.put(f"{self.sandbox.url}/api/mode", json=wanted, timeout=5).raise_for_status()
 
     def _get(self, what: str) -> list[dict[str, Any]]:
         listed: list[dict[str, Any]] = requests.get(f"{self.sandbox.url}/api/{what}", timeout=5).json()[what]
