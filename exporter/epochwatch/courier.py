@@ -14,9 +14,10 @@ QUEUE_LIMIT = 64
 FIRST_BACKOFF_SECONDS = 0.5
 LONGEST_BACKOFF_SECONDS = 30.0
 BACKOFF_AT_THE_END_SECONDS = 0.25
-# A receiver that has not answered for so long when the run ends is not waited for as one that may well answer.
-TROUBLED_AFTER_SECONDS = 2.0
-PATIENCE_WITH_TROUBLED_SECONDS = 1.0
+# A receiver that has not worked for so long when the run ends gets one more try, of a second; for a failure the whole
+# time is taken all the same.
+TROUBLED_AFTER_SECONDS = 1.0
+LAST_TRY_SECONDS = 1.0
 
 
 class Courier:
@@ -38,6 +39,7 @@ class Courier:
         self._waiting: list[Event] = []
         self._retire_before: float | None = None
         self._deadline: float | None = None
+        self._last_try = False
         self._failures = 0
         self._free_at = self._urgent_at = -1.0
         self._failing_since: float | None = None
@@ -84,8 +86,10 @@ class Courier:
         with self._changed:
             now = self._clock()
             since = self._failing_since if self._failing_since is not None else self._trying_since
-            if since is not None and now - since >= TROUBLED_AFTER_SECONDS:
-                deadline = min(deadline, now + PATIENCE_WITH_TROUBLED_SECONDS)
+            troubled = since is not None and now - since >= TROUBLED_AFTER_SECONDS
+            if troubled and not any(event.severity == "critical" for event in self._waiting):
+                self._last_try = True
+                deadline = min(deadline, now + LAST_TRY_SECONDS)
             self._deadline = deadline
             if self._failures:
                 self._free_at = min(self._free_at, max(now, self._urgent_at))
@@ -157,6 +161,8 @@ class Courier:
                 self._urgent_at = now + outcome.pause_seconds
                 self._free_at = now + max(self._backoff_seconds(), outcome.pause_seconds)
                 self._failures += 1
+                if self._last_try:
+                    self._deadline = now
                 self._troubles.report("events", f"{outcome.reason}; {event.name} is told later")
                 return
             if event in self._waiting:

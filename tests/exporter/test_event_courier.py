@@ -201,19 +201,28 @@ def test_the_end_waits_for_what_is_left_but_not_beyond_its_deadline() -> None:
     wait_until(lambda: channel.closed)
 
 
-def test_a_receiver_long_in_trouble_gets_a_second_at_the_end() -> None:
-    """A receiver that did not work for a while before the end does not hold the end up for long."""
+@pytest.mark.parametrize(
+    ("name", "severity", "shortest", "longest"),
+    [("TrainingFinished", "info", 0.0, 0.4), ("TrainingFailed", "critical", 0.9, 1.5)],
+)
+def test_a_receiver_long_in_trouble_gets_one_more_try(
+    name: str, severity: str, shortest: float, longest: float
+) -> None:
+    """A receiver that did not work for a while does not hold the end up, but for a failure until the deadline."""
     channel = Scripted()
     channel.outcomes = [Later("down")] * 1000
-    now = [time.monotonic()]
-    courier = Courier(channel, Troubles(), clock=lambda: now[0] + time.monotonic())
+    ahead = [0.0]
+    courier = Courier(channel, Troubles(), clock=lambda: time.monotonic() + ahead[0])
     courier.start()
-    courier.offer(event("TrainingFailed", "critical"))
+    courier.offer(event("TrainingStarted"))
     wait_until(lambda: channel.asked)
-    now[0] += 10  # it has been down for ten seconds now
+    ahead[0] = 10.0  # it has been down for ten seconds now
+    tried = len(channel.asked)
+    courier.offer(event(name, severity, final=True))
     began = time.monotonic()
-    courier.close(now[0] + began + 5)
-    assert time.monotonic() - began < 1.5
+    courier.close(began + ahead[0] + 1)
+    assert shortest <= time.monotonic() - began < longest
+    assert len(channel.asked) > tried
     wait_until(lambda: channel.closed)
 
 
