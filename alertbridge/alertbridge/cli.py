@@ -14,8 +14,9 @@ def main() -> None:
     except ModuleNotFoundError as error:
         if error.name is None or error.name.startswith("alertbridge"):
             raise
+        package = error.name.partition(".")[0]
         raise SystemExit(
-            f"alertbridge: the package {error.name.partition('.')[0]} is not installed; the bridge needs more than the training side: "
+            f"alertbridge: the package {package} is not installed; the bridge needs more than the training side: "
             "pip install 'epochwatch[bridge]'"
         ) from None
     run()

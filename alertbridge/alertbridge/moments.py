@@ -52,7 +52,9 @@ def length(span: timedelta, language: Language) -> str:
 
 
 def length_between(start: datetime, end: datetime, language: Language) -> str:
-    """Takes two moments, gives how far apart they are, or "" if one of them cannot be."""
+    """Takes two moments, gives how far apart they are, or "" if that is no second, or one of them cannot be."""
+    if end - start < timedelta(seconds=1):
+        return ""
     if start.year < EARLIEST_YEAR or end.year < EARLIEST_YEAR:
         return ""
     return length(end - start, language)

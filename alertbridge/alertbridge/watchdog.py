@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime, timezone
+from typing import Protocol
 
 from alertbridge.webhook import Notification
 
@@ -16,8 +17,20 @@ SILENT = "MonitoringSilent"
 # What the bridge sends to itself carries no Alertmanager's address.
 SOURCE = "alertbridge"
 
-Beats = Callable[[str], "float | None"]
 Accept = Callable[[str, Notification], object]
+
+
+class Beats(Protocol):
+    """What is remembered of a receiver's monitoring, for all replicas and over restarts; the outbox is one."""
+
+    def last_beat(self, receiver: str) -> float | None:
+        """Gives when the last heartbeat came, seconds since the epoch."""
+
+    def silent_since(self, receiver: str) -> float | None:
+        """Gives since when the silence lasts that people were told of, if they were."""
+
+    def note_silence(self, receiver: str, since: float | None) -> None:
+        """Takes since when the silence lasts that people were told of, or None once its end is told."""
 
 
 def is_heartbeat(notification: Notification) -> bool:
@@ -29,20 +42,19 @@ class Watchdog:
     """Takes a receiver and its patience, tells it when the heartbeats stop and when they are back.
 
     Args:
-        last_beat: gives when a receiver's last heartbeat came, to whichever replica; seconds since the epoch.
+        beats: remembers heartbeats and what was told of them.
         accept: puts a notification for a receiver into the outbox.
         started_at: silence counts from here until the first heartbeat.
     """
 
     def __init__(
-        self, receiver: str, silent_after_seconds: float, last_beat: Beats, accept: Accept, started_at: float
+        self, receiver: str, silent_after_seconds: float, beats: Beats, accept: Accept, started_at: float
     ) -> None:
         self._receiver = receiver
         self._silent_after_seconds = silent_after_seconds
-        self._last_beat = last_beat
+        self._beats = beats
         self._accept = accept
         self._started_at = started_at
-        self._silent_since: float | None = None
 
     def step(self, now: float) -> float:
         """Looks once; gives the seconds until the next look.
@@ -50,14 +62,18 @@ class Watchdog:
         Raises:
             StoreError: the outbox cannot be used now; it is looked again.
         """
-        beat = max(self._last_beat(self._receiver) or 0.0, self._started_at)
-        if self._silent_since is not None and beat > self._silent_since:
-            self._accept(self._receiver, silence(self._silent_since, beat))
-            self._silent_since = None
+        last_beat = self._beats.last_beat(self._receiver) or 0.0
+        told_since = self._beats.silent_since(self._receiver)
+        if told_since is not None and last_beat > told_since:
+            # Noted after it is told: a crash in between tells it twice rather than never.
+            self._accept(self._receiver, silence(told_since, last_beat))
+            self._beats.note_silence(self._receiver, None)
+            told_since = None
+        beat = max(last_beat, self._started_at)
         silent_at = beat + self._silent_after_seconds
-        if self._silent_since is None and now >= silent_at:
+        if told_since is None and now >= silent_at:
             self._accept(self._receiver, silence(beat, None))
-            self._silent_since = beat
+            self._beats.note_silence(self._receiver, beat)
         return max(1.0, silent_at - now) if now < silent_at else 1.0
 
 

@@ -98,7 +98,7 @@ def wire(
     watchdogs = [
         Worker(
             f"watchdog-{name}",
-            Watchdog(name, receiver.watchdog_seconds, outbox.last_beat, accept, clock()).step,
+            Watchdog(name, receiver.watchdog_seconds, outbox, accept, clock()).step,
             clock,
             poll_seconds=receiver.watchdog_seconds,
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import socket
 import threading
 import time
@@ -70,11 +71,24 @@ class Server:
 
     def _serve(self, connection: socket.socket) -> None:
         with connection:
-            self.requests.append(connection.recv(65536))
+            self.requests.append(_whole_request(connection))
             try:
                 self._behaviour(connection, self._over)
             except OSError:
                 return
+
+
+def _whole_request(connection: socket.socket) -> bytes:
+    """Gives what was sent, body included, which may come in a segment of its own."""
+    request = b""
+    while not (length := re.search(rb"Content-Length: (\d+)\r\n", request)) or len(request) < (
+        request.index(b"\r\n\r\n") + 4 + int(length[1])
+    ):
+        piece = connection.recv(65536)
+        if not piece:
+            break
+        request += piece
+    return request
 
 
 def responds(body: bytes, status: str = "200 OK", *headers: str) -> Behaviour:

@@ -394,3 +394,15 @@ def test_a_receiver_chooses_buttons() -> None:
     message = render(notify(alert({})), Style.of(configured, "ml"))
     assert message.kind == "action_card"
     assert message.buttons
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+@pytest.mark.parametrize("template", ["training", "generic"])
+def test_what_has_just_begun_is_not_said_to_last(language: Any, template: str) -> None:
+    """An alert of this moment says since when, and leaves out that this is no second ago."""
+    style = replace(ENGLISH, language=language, template=template)
+    message = render(notify(alert({}, starts_at=NOW)), style)
+    assert "11-22 19:20" in message.text
+    assert "0 s" not in message.text
+    assert "0 秒" not in message.text
+    assert not message.text.rstrip().endswith((",", "，"))

@@ -31,7 +31,7 @@ def watchdog(outbox: Outbox, clock: Any, told: list[tuple[str, str]]) -> Watchdo
         assert receiver == "ml"
         told.append((notification.alerts[0].labels["alertname"], notification.status))
 
-    return Watchdog("ml", 60, outbox.last_beat, accept, clock())
+    return Watchdog("ml", 60, outbox, accept, clock())
 
 
 def test_nothing_is_told_while_heartbeats_come(
@@ -68,6 +68,33 @@ def test_a_start_is_given_the_same_time(clock: Any, watchdog: Watchdog, told: li
     clock.pass_by(1)
     watchdog.step(clock())
     assert len(told) == 1
+
+
+def test_a_restart_forgets_neither_a_silence_nor_its_end(
+    outbox: Outbox, clock: Any, watchdog: Watchdog, told: list[tuple[str, str]]
+) -> None:
+    """Who was told of a silence is told of it once, and of its end, though the bridge began anew in between."""
+    outbox.beat("ml", clock())
+    clock.pass_by(60)
+    watchdog.step(clock())
+    since = outbox.silent_since("ml")
+    # Longer than traces of duplicates are kept.
+    clock.pass_by(86_400)
+    outbox.sweep(clock(), 60)
+    spoken: list[Notification] = []
+    again = Watchdog("ml", 60, outbox, lambda receiver, notification: spoken.append(notification), clock())
+    for _ in range(20):
+        clock.pass_by(10)
+        again.step(clock())
+    assert spoken == []
+    outbox.beat("ml", clock())
+    again.step(clock())
+    again.step(clock())
+    assert [one.status for one in spoken] == ["resolved"]
+    assert spoken[0].alerts[0].starts_at.timestamp() == since
+    clock.pass_by(60)
+    again.step(clock())
+    assert [one.status for one in spoken] == ["resolved", "firing"]
 
 
 def test_both_messages_are_one_alert() -> None:

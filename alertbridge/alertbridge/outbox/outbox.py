@@ -15,9 +15,9 @@ from typing import IO
 
 from alertbridge.errors import StoreError
 from alertbridge.outbox import claim as claiming
+from alertbridge.outbox import heartbeat, upkeep
 from alertbridge.outbox import put as putting
 from alertbridge.outbox import settle as settling
-from alertbridge.outbox import upkeep
 from alertbridge.outbox.arrival import Arrival
 from alertbridge.outbox.claim import Claim, Wait
 from alertbridge.outbox.database import Database
@@ -139,12 +139,26 @@ class Outbox:
             StoreError: it is not noted.
         """
         with self.database.write() as connection:
-            putting.beat(connection, receiver, now)
+            heartbeat.beat(connection, receiver, now)
 
     def last_beat(self, receiver: str) -> float | None:
         """Gives when the last heartbeat came, to whichever replica."""
         with self.database.read() as connection:
-            return putting.last_beat(connection, receiver)
+            return heartbeat.last_beat(connection, receiver)
+
+    def note_silence(self, receiver: str, since: float | None) -> None:
+        """Notes that people were told of a silence and since when it lasts, or that it is over.
+
+        Raises:
+            StoreError: it is not noted.
+        """
+        with self.database.write() as connection:
+            heartbeat.note_silence(connection, receiver, since)
+
+    def silent_since(self, receiver: str) -> float | None:
+        """Gives since when the silence lasts that people were told of, by whichever replica."""
+        with self.database.read() as connection:
+            return heartbeat.silent_since(connection, receiver)
 
     def claim(self, receiver: str, plans: Sequence[RobotPlan], now: float) -> Claim | Wait:
         """Takes a receiver and its robots, gives the next message with a lease, or how long to wait.

@@ -16,8 +16,6 @@ from alertbridge.outbox.upsert import upsert
 Verdict = Literal["stored", "duplicate", "stale"]
 # Below every store's limit of bound values in one statement.
 CHUNK = 500
-# Other keys are hexadecimal.
-_BEATS = "heartbeat of "
 
 # Made once: to build a statement costs more than to run it, and these run for each webhook.
 _KEYS: BindParameter[str] = bindparam("keys", expanding=True)
@@ -48,17 +46,6 @@ def put(connection: Connection, arrivals: Sequence[Arrival]) -> list[Verdict]:
         connection.execute(_NEWS, rows)
     _remember(connection, arrivals, copies)
     return verdicts
-
-
-def beat(connection: Connection, receiver: str, now: float) -> None:
-    """Notes that the monitoring behind a receiver was alive at this time."""
-    upsert(connection, seen, [{"key": _BEATS + receiver, "source": "", "sent_at": now, "accepted_at": now}])
-
-
-def last_beat(connection: Connection, receiver: str) -> float | None:
-    """Gives when a receiver's monitoring was last known to be alive."""
-    query = select(seen.c.sent_at).where(seen.c.key == _BEATS + receiver, seen.c.source == "")
-    return connection.execute(query).scalar()
 
 
 def _row(arrival: Arrival, ended: set[str]) -> dict[str, Any] | None:

@@ -90,7 +90,9 @@ calls = Table(
 # One row, locked while a message is chosen, so that replicas keep each group's order.
 receivers = Table("receivers", metadata, Column("receiver", Text, primary_key=True))
 
-# What was last told of each group by each Alertmanager: to know duplicates from repeats.
+# What was last told of each group by each Alertmanager: to know duplicates from repeats. Keys are hexadecimal,
+# but for those of heartbeats, which are kept for good.
+HEARTBEATS = "heartbeat of "
 seen = Table(
     "seen",
     metadata,

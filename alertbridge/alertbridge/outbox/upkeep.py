@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from sqlalchemy import Connection, delete, func, select, update
 
 from alertbridge.identity import PAIR_SECONDS, STALE_SECONDS
-from alertbridge.outbox.tables import calls, messages, notifications, resolved, robots, seen
+from alertbridge.outbox.tables import HEARTBEATS, calls, messages, notifications, resolved, robots, seen
 
 DELIVERED_DAYS = 7
 DEAD_DAYS = 30
 DAY_SECONDS = 86_400.0
-# Longer than every window of `identity`, and than a sensible repeat_interval of a Watchdog.
+# Longer than every window of `identity`.
 SEEN_SECONDS = 2 * max(PAIR_SECONDS, STALE_SECONDS) + 3600.0
 # Bounds the time for which one sweep holds the store.
 SWEEP_ROWS = 5000
@@ -157,6 +157,7 @@ def sweep(connection: Connection, now: float, longest_window_seconds: float) -> 
             deleted += connection.execute(delete(table).where(table.c.id.in_(old))).rowcount
     over = calls.c.started_at < now - max(longest_window_seconds * 2, DAY_SECONDS)
     deleted += connection.execute(delete(calls).where(over)).rowcount
-    deleted += connection.execute(delete(seen).where(seen.c.sent_at < now - SEEN_SECONDS)).rowcount
+    forgettable = (seen.c.sent_at < now - SEEN_SECONDS, ~seen.c.key.startswith(HEARTBEATS))
+    deleted += connection.execute(delete(seen).where(*forgettable)).rowcount
     deleted += connection.execute(delete(resolved).where(resolved.c.seen_at < now - STALE_SECONDS)).rowcount
     return deleted
