@@ -8,7 +8,7 @@ that is to be told. A repeat after repeat_interval and an alert that fires anew 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from alertbridge.webhook import Alert, Notification
@@ -21,6 +21,8 @@ REPEAT_REASON = "repeat interval elapsed"
 # The members of a pair wait up to 15 s for each other, and flush once more after that.
 PAIR_SECONDS = 300.0
 STALE_SECONDS = 300.0
+# Two behind one address may look like one. Later than this, one that has said "resolved" means what it says.
+OWN_STALE_SECONDS = 30.0
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,18 @@ def is_duplicate(copies: Iterable[Copy], source: str, now: float, says_repeat: b
     if own is not None and own >= max(told):
         return now - own < (RETRY_OF_REPEAT_SECONDS if says_repeat else RETRY_SECONDS)
     return now - max(told) < PAIR_SECONDS
+
+
+def is_stale(ends: Mapping[str, float], source: str, now: float) -> bool:
+    """Takes when each Alertmanager told the end of an alert, gives whether `source` says too late that it fires.
+
+    An Alertmanager that has told the end itself and says later that the same alert fires is right: it had lost
+    sight of Prometheus, took the alert for over, and hears of it again, with the same startsAt.
+    """
+    own = ends.get(source)
+    if own is not None:
+        return now - own < OWN_STALE_SECONDS
+    return any(now - ended_at < STALE_SECONDS for ended_at in ends.values())
 
 
 def telling_key(receiver: str, notification: Notification) -> str:

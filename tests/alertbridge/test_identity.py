@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
-from alertbridge.identity import Copy, is_duplicate
+from alertbridge.identity import OWN_STALE_SECONDS, STALE_SECONDS, Copy, is_duplicate, is_stale
 from alertbridge.webhook import parse
 
 Put = Callable[..., str]
@@ -102,3 +103,32 @@ def test_alertmanagers_own_word_for_a_repeat_counts(put: Put, clock: Callable[[]
     put()
     clock.pass_by(20)  # type: ignore[attr-defined]
     assert put(notification_reason="repeat interval elapsed") == "stored"
+
+
+def test_an_alert_that_was_taken_for_over_is_told_again(put: Put, clock: Any) -> None:
+    """An Alertmanager that had lost sight of Prometheus says that it fires after all, with the same startsAt."""
+    put()
+    clock.pass_by(600)
+    put(status="resolved")
+    put(status="resolved", source="am2")
+    clock.pass_by(OWN_STALE_SECONDS)
+    assert put() == "stored"
+    assert put(source="am2") == "duplicate"
+
+
+@pytest.mark.parametrize(
+    ("ends", "after", "expected"),
+    [
+        ({}, 0, False),
+        ({"am1": 100}, 1, True),
+        ({"am1": 100}, OWN_STALE_SECONDS, False),
+        ({"am2": 100}, OWN_STALE_SECONDS, True),
+        ({"am2": 100}, STALE_SECONDS, False),
+        ({"am1": 100, "am2": 129}, OWN_STALE_SECONDS, False),
+    ],
+)
+def test_only_who_has_not_told_the_end_is_long_out_of_date(
+    ends: dict[str, float], after: float, expected: bool
+) -> None:
+    """A firing after the end is stale for minutes from another Alertmanager, for seconds from the same one."""
+    assert is_stale(ends, "am1", 100 + after) is expected

@@ -44,7 +44,15 @@ FIRST = (
     "CREATE INDEX resolved_by_time ON resolved (seen_at)",
 )
 
-MIGRATIONS: tuple[tuple[str, ...], ...] = (FIRST,)
+# What it forgets is five minutes' knowledge of which alerts have ended.
+SOURCES_OF_ENDS = (
+    "DROP TABLE resolved",
+    f"""CREATE TABLE resolved (
+        key TEXT NOT NULL, source TEXT NOT NULL, seen_at {REAL} NOT NULL, PRIMARY KEY (key, source))""",
+    "CREATE INDEX resolved_by_time ON resolved (seen_at)",
+)
+
+MIGRATIONS: tuple[tuple[str, ...], ...] = (FIRST, SOURCES_OF_ENDS)
 NEWEST = len(MIGRATIONS)
 
 

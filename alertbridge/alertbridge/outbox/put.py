@@ -8,11 +8,13 @@ from typing import Any, Literal
 
 from sqlalchemy import BindParameter, Connection, bindparam, insert, select
 
-from alertbridge.identity import STALE_SECONDS, Copy, is_duplicate
+from alertbridge.identity import STALE_SECONDS, Copy, is_duplicate, is_stale
 from alertbridge.outbox.arrival import Arrival
 from alertbridge.outbox.tables import notifications, resolved, seen
 from alertbridge.outbox.upsert import upsert
 
+# By alert key and Alertmanager, when it told the end.
+Ends = dict[str, dict[str, float]]
 Verdict = Literal["stored", "duplicate", "stale"]
 # Below every store's limit of bound values in one statement.
 CHUNK = 500
@@ -20,7 +22,7 @@ CHUNK = 500
 # Made once: to build a statement costs more than to run it, and these run for each webhook.
 _KEYS: BindParameter[str] = bindparam("keys", expanding=True)
 _COPIES = select(seen).where(seen.c.key.in_(_KEYS))
-_ENDED = select(resolved.c.key).where(resolved.c.key.in_(_KEYS), resolved.c.seen_at > bindparam("since"))
+_ENDED = select(resolved).where(resolved.c.key.in_(_KEYS), resolved.c.seen_at > bindparam("since"))
 _NEWS = insert(notifications)
 
 
@@ -38,7 +40,8 @@ def put(connection: Connection, arrivals: Sequence[Arrival]) -> list[Verdict]:
         accepted_at = (earlier.accepted_at if earlier else None) if duplicate else now
         known[arrival.source] = Copy(arrival.source, now, accepted_at)
         row = None if duplicate else _row(arrival, ended)
-        ended.update(arrival.resolved)
+        for key in arrival.resolved:
+            ended.setdefault(key, {})[arrival.source] = now
         verdicts.append("duplicate" if duplicate else "stale" if row is None else "stored")
         if row is not None:
             rows.append(row)
@@ -48,8 +51,12 @@ def put(connection: Connection, arrivals: Sequence[Arrival]) -> list[Verdict]:
     return verdicts
 
 
-def _row(arrival: Arrival, ended: set[str]) -> dict[str, Any] | None:
-    stale = {id(alert) for key, alert in arrival.firing.items() if key in ended}
+def _row(arrival: Arrival, ended: Ends) -> dict[str, Any] | None:
+    stale = {
+        id(alert)
+        for key, alert in arrival.firing.items()
+        if is_stale(ended.get(key, {}), arrival.source, arrival.received_at)
+    }
     body = arrival.body
     if stale:
         news = tuple(alert for alert in arrival.notification.alerts if id(alert) not in stale)
@@ -76,11 +83,12 @@ def _copies(connection: Connection, arrivals: Sequence[Arrival]) -> dict[str, di
     return copies
 
 
-def _ended(connection: Connection, arrivals: Sequence[Arrival]) -> set[str]:
+def _ended(connection: Connection, arrivals: Sequence[Arrival]) -> Ends:
     since = min(arrival.received_at for arrival in arrivals) - STALE_SECONDS
-    ended: set[str] = set()
+    ended: Ends = {}
     for keys in _chunks({key for arrival in arrivals for key in arrival.firing}):
-        ended.update(connection.execute(_ENDED, {"keys": keys, "since": since}).scalars())
+        for row in connection.execute(_ENDED, {"keys": keys, "since": since}):
+            ended.setdefault(row.key, {})[row.source] = row.seen_at
     return ended
 
 
@@ -96,8 +104,12 @@ def _remember(
             for (key, source), copy in told.items()
         ],
     )
-    ends = {key: arrival.received_at for arrival in arrivals for key in arrival.resolved}
-    upsert(connection, resolved, [{"key": key, "seen_at": seen_at} for key, seen_at in ends.items()])
+    ends = {(key, arrival.source): arrival.received_at for arrival in arrivals for key in arrival.resolved}
+    upsert(
+        connection,
+        resolved,
+        [{"key": key, "source": source, "seen_at": seen_at} for (key, source), seen_at in ends.items()],
+    )
 
 
 def _chunks(keys: Iterable[str]) -> Iterator[list[str]]:

@@ -103,11 +103,12 @@ seen = Table(
     Index("seen_by_time", "sent_at"),
 )
 
-# Alerts seen resolved: to know a stale firing.
+# Alerts seen resolved, by which Alertmanager: to know a stale firing.
 resolved = Table(
     "resolved",
     metadata,
     Column("key", Text, primary_key=True),
+    Column("source", Text, primary_key=True),
     Column("seen_at", Double, nullable=False),
     Index("resolved_by_time", "seen_at"),
 )
