@@ -1,12 +1,13 @@
 #: make demo          the main job, with real processes; KEEP=1 leaves it running
 #: make test          every test; ARGS="tests/exporter -k plateau" some, JOBS=1 one at a time
 #: make lint          format, types, imports, shipped YAML, rules and dashboards
-#: make bench         what epochwatch costs a training, beside others; ARGS=--quick for a look
+#: make bench         what epochwatch costs a training, what the bridge bears; ARGS=--quick for a look
+#: make chaos         the bridge killed a hundred times, bursts, an outage; KILLS=300 for longer
 #: make test-compose  the containers, brought up for real
 #: make format        mend the format
 #: make clean         forget everything that set-up made
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench test-compose lint format clean setup-demo setup-dev setup-bench setup-prometheus
+.PHONY: help demo test chaos bench test-compose lint format clean setup-demo setup-dev setup-bench setup-prometheus
 
 PY := .venv/bin/python
 # Most stack tests wait for a scrape or a timer, so three at a time keep two cores busy. A file's tests stay together:
@@ -41,10 +42,16 @@ demo: setup-demo setup-prometheus
 test: setup-dev setup-prometheus
 	@$(PY) -m pytest -n $(JOBS) --dist loadfile $(ARGS)
 
+# One at a time: these measure how long things take.
+KILLS ?= 100
+
+chaos: setup-dev setup-prometheus
+	@CHAOS_KILLS=$(KILLS) $(PY) -m pytest -o log_cli=true -o log_cli_level=INFO $(wildcard tests/stack/test_chaos*.py) $(ARGS)
+
 # All are run, and it fails if one missed its target.
 bench: setup-bench
-	@missed=0; for each in step loop scrape footprint growth; do \
-	  $(PY) bench/$$each.py $(ARGS) || missed=1; done; exit $$missed
+	@missed=0; for each in step loop scrape footprint growth bridge; do \
+	  PYTHONPATH=examples $(PY) bench/$$each.py $(ARGS) || missed=1; done; exit $$missed
 
 test-compose: setup-dev
 	@tests/compose/run.sh $(ARGS)
