@@ -13,6 +13,7 @@ from .collector import Reading
 from .courier import Courier
 from .errors import SettingsError
 from .herald import Herald
+from .nvml import GpuError
 from .outcome import Channel
 from .ranks import Place
 from .settings import Settings
@@ -94,18 +95,29 @@ def robots(
             yield Direct(robot, settings.run, spokesman.job_id, settings.language, reachable(url))
 
 
-def gpu_names(collect: Callable[[], Iterable[Reading]], longest_seconds: float) -> str:
+def gpu_names(
+    collect: Callable[[], Iterable[Reading]],
+    longest_seconds: float,
+    sleep: Callable[[float], None] = time.sleep,
+    clock: Callable[[], float] = time.monotonic,
+) -> str:
     """Gives what GPUs there are, as in "8 × NVIDIA H100", once the driver has said so; "" if it does not in time."""
-    deadline = time.monotonic() + longest_seconds
-    while True:
-        names = Counter(
-            reading.labels[catalogue.GPU_INFO.labels.index("name")]
-            for reading in collect()
-            if reading.metric is catalogue.GPU_INFO
-        )
-        if names or time.monotonic() > deadline:
+    deadline = clock() + longest_seconds
+    while clock() < deadline:
+        try:
+            names = Counter(name for reading in collect() if (name := _gpu_name(reading)))
+        except GpuError:
+            return ""  # said in /metrics; the start is told all the same
+        if names:
             return ", ".join(f"{count} × {name}" if count > 1 else name for name, count in names.items())
-        time.sleep(0.05)
+        sleep(0.05)
+    return ""
+
+
+def _gpu_name(reading: Reading) -> str:
+    if reading.metric is not catalogue.GPU_INFO:
+        return ""
+    return reading.labels[catalogue.GPU_INFO.labels.index("name")]
 
 
 def reachable(url: str) -> str:

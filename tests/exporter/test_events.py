@@ -250,6 +250,23 @@ def test_a_robot_is_told_in_both_languages(start: Start, robot: Receiver) -> Non
     assert len({body["msgUuid"] for body in robot.bodies}) == 4
 
 
+def test_several_robots_of_other_vendors_are_told(
+    start: Start, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Feishu's and WeCom's robots get each event in their own form."""
+    receiver.answers["POST"] = {"errcode": 0, "code": 0}
+    monkeypatch.setenv("FEISHU_WEBHOOK", f"{receiver.url}/open-apis/bot/v2/hook/9f1c")
+    monkeypatch.setenv("FEISHU_SECRET", "demo")
+    monkeypatch.setenv("WECOM_WEBHOOK", f"{receiver.url}/cgi-bin/webhook/send?key=77aa")
+    with start("digits", notify="feishu,wecom"):
+        pass
+    cards = [body["card"]["header"]["title"]["content"] for body in receiver.bodies if "card" in body]
+    assert cards == ["🚀 提示 digits：训练开始", "🏁 提示 digits：训练完成"]
+    assert all(body["sign"] for body in receiver.bodies if "card" in body)
+    marked = [body["markdown"]["content"] for body in receiver.bodies if "markdown" in body]
+    assert [text.splitlines()[0].endswith("训练开始") for text in marked] == [True, False]
+
+
 def test_a_failure_reaches_the_robot_at_once(start: Start, robot: Receiver) -> None:
     """It goes past the spacing of other messages, within two seconds of the exception."""
     run = start(notify="dingtalk", language="en")
