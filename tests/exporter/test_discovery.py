@@ -195,6 +195,10 @@ def test_a_rank_beyond_the_last_port_gets_a_free_one(start: Start, monkeypatch: 
 
 DISTRIBUTED = """
 import os, sys, time
+
+if (os.environ["RANK"], os.environ["TORCHELASTIC_RESTART_COUNT"]) == ("1", "0"):
+    sys.exit(3)  # torchrun starts all ranks again
+
 import torch, torch.distributed as distributed
 import epochwatch
 
@@ -217,6 +221,8 @@ with epochwatch.start("ddp", port=0, addr="127.0.0.1", targets_dir=sys.argv[1], 
         # The rank that knows the loss need not be 0.
         run.step(loss=loss if rank == 1 else None, samples=16)
     distributed.barrier()
+    for step in range(30 if rank == 0 else 0):
+        run.step(samples=16)  # on its own: the ranks are out of step
     while not os.path.exists(sys.argv[1] + "/../done"):
         time.sleep(0.02)
     distributed.barrier()
@@ -225,22 +231,27 @@ distributed.destroy_process_group()
 
 
 def test_two_ranks_are_two_targets_with_their_own_times(tmp_path: Path) -> None:
-    """Under torchrun each rank serves its own series; the straggler is seen in its own forward time."""
+    """Under torchrun each rank serves its own series: the straggler, a rank out of step and a restart are seen."""
     script, targets = tmp_path / "train.py", tmp_path / "targets"
     script.write_text(DISTRIBUTED)
     launched = subprocess.Popen(
         [
             *(sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"),
-            *("--rdzv-backend", "c10d", "--rdzv-endpoint", "127.0.0.1:0", script, targets),
+            *("--max-restarts", "1", "--monitor-interval", "0.2"),
+            *("--standalone", script, targets),
         ],
         env={**os.environ, "OMP_NUM_THREADS": "1"},
+        stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
     )
+    steps = {"0": 50, "1": 20}
     try:
-        urls = wait_until(lambda: announced(targets, 2), 60)
+        urls = wait_until(lambda: announced(targets, 2), 90)
         assert isinstance(urls, list)
-        wait_until(lambda: all(scrape(url).value("training_steps_total") == 20 for url in urls), 60)
+        wait_until(
+            lambda: {scrape(url).value("training_global_step") for url in urls} == set(steps.values()), 60
+        )
         ranks = {
             rank: seen
             for seen in map(scrape, urls)
@@ -250,9 +261,9 @@ def test_two_ranks_are_two_targets_with_their_own_times(tmp_path: Path) -> None:
         assert set(ranks) == {"0", "1"}
         for rank, seen in ranks.items():
             assert seen.value("training_rank_info", local_rank=rank, world_size="2") == 1
-            assert seen.value("training_global_step") == 20
-            assert seen.value("training_samples_total") == 320
-            assert seen.value("training_restart_count") == 0
+            assert seen.value("training_global_step") == steps[rank]
+            assert seen.value("training_samples_total") == 16 * steps[rank]
+            assert seen.value("training_restart_count") == 1
             assert (seen.value("training_loss", phase="train") is not None) == (rank == "1")
         forward = {
             rank: seen.value("training_step_part_seconds_total", part="forward") or 0

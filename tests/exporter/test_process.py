@@ -325,6 +325,39 @@ def test_a_fork_in_the_middle_of_a_fold_does_not_deadlock(trainer: Trainer) -> N
     assert ends(process) == (0, "")
 
 
+def test_a_million_steps_leave_no_memory_behind(trainer: Trainer) -> None:
+    """A long training, read now and then, is as large as a short one."""
+    process = trainer(
+        script("""
+        import gc, urllib.request
+
+        def resident_bytes():
+            gc.collect()
+            with open("/proc/self/statm") as sizes:
+                pages = int(sizes.read().split()[1])
+            return pages * os.sysconf("SC_PAGE_SIZE")
+
+        def steps(count):
+            for step in range(count):
+                run.step(loss=2.0 + step % 7, lr=0.1, grad_norm=1.0, samples=32)
+                if step % 50_000 == 0:
+                    with urllib.request.urlopen(run.url + "/metrics") as answer:
+                        answer.read()
+
+        run = starting()
+        steps(100_000)
+        before = resident_bytes()
+        steps(1_000_000)
+        print(resident_bytes() - before, flush=True)
+        run._session.end("finished", hold=False)
+        """)
+    )
+    url_of(process)
+    out, said = process.communicate(timeout=120)
+    assert (process.returncode, said) == (0, "")
+    assert int(out) < 1_000_000
+
+
 def test_the_import_is_light() -> None:
     """epochwatch imports no torch, no NumPy, no flask and no NVML, and works without them."""
     code = (
