@@ -78,6 +78,7 @@ class Bridge:
         self._running = True
         self._wiring.start()
         self._sweeper.start()
+        self._warn_of_strangers()
 
     def stop(self, seconds: float) -> None:
         """Ends the threads: a message that is being sent gets `seconds` to end, else it stays claimed."""
@@ -123,14 +124,12 @@ class Bridge:
 
     def trouble(self) -> str | None:
         """Gives why the bridge cannot do its work now, or none if it can."""
-        dead = [worker.name for worker in self._wiring.all_workers if not worker.alive]
-        if dead:
-            return f"not running: {', '.join(dead)}"
         try:
-            self.outbox.check()
+            self.outbox.check(self._clock())
         except AlertbridgeError as error:
             return str(error)
-        return None
+        dead = [worker.name for worker in self._wiring.all_workers if not worker.alive]
+        return f"not running: {', '.join(dead)}" if dead else None
 
     def reload(self) -> None:
         """Reads the configuration anew and uses it; on an error the old one stays.
@@ -160,6 +159,26 @@ class Bridge:
         self._old_wirings = [w for w in [*self._old_wirings, old] if any(x.alive for x in w.all_workers)]
         if self._running:
             wiring.start()
+            self._warn_of_strangers()
+
+    def _warn_of_strangers(self) -> None:
+        """Says what nobody will tell, because its receiver stands no longer in the configuration."""
+        try:
+            found = self.outbox.counts()
+        except AlertbridgeError as error:
+            log.warning("the outbox cannot be looked through: %s", error)
+            return
+        left: dict[str, int] = {}
+        for count in found:
+            if count.receiver not in self.settings.receivers and count.state in ("waiting", "sending"):
+                left[count.receiver] = left.get(count.receiver, 0) + count.notifications
+        for receiver, notifications in sorted(left.items()):
+            log.warning(
+                "receiver %s is not in the configuration, and %d notifications wait for it; they stay in the outbox: "
+                "configure it again, or look at them with `alertbridge outbox list` and drop them",
+                receiver,
+                notifications,
+            )
 
     def _wire(self, settings: Settings) -> Wiring:
         wiring = wire(

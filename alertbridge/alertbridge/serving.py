@@ -10,7 +10,8 @@ from types import FrameType
 from typing import Any
 
 from flask import Flask
-from waitress.server import create_server
+from waitress.channel import HTTPChannel
+from waitress.server import BaseWSGIServer, create_server
 
 from alertbridge.bridge import Bridge
 from alertbridge.errors import AlertbridgeError, ConfigError
@@ -20,7 +21,7 @@ log = logging.getLogger(__name__)
 # One commit stores what all threads hold, so they also bound how much shares one.
 THREADS = 16
 CONNECTIONS = 1000
-# An idle connection is closed after this; Alertmanager opens a new one.
+# A connection that is idle or whose request does not end is closed after this; Alertmanager opens a new one.
 IDLE_SECONDS = 30
 HEADER_BYTES = 65_536
 STOP_SECONDS = 10.0
@@ -37,7 +38,7 @@ def serve(app: Flask, listen: str, announce: Callable[[str], None]) -> None:
         ConfigError: the address cannot be listened on.
     """
     bridge: Bridge = app.extensions["alertbridge"]
-    server = _listening(app, listen, bridge.settings.max_body_bytes)
+    server = listening(app, listen, bridge.settings.max_body_bytes)
     host = listen.rpartition(":")[0]
     bridge.start()
     try:
@@ -51,17 +52,42 @@ def serve(app: Flask, listen: str, announce: Callable[[str], None]) -> None:
         bridge.outbox.close()
 
 
-def _listening(app: Flask, listen: str, max_body_bytes: int) -> Any:
+class _Channel(HTTPChannel):  # type: ignore[misc]
+    """A connection whose request must be whole in time: to send a byte now and then does not keep it open."""
+
+    _unfinished: Any = None
+    last_activity: float
+    _began_at = 0.0
+
+    def handle_read(self) -> None:
+        super().handle_read()
+        if self.request is not self._unfinished:
+            self._unfinished, self._began_at = self.request, self.last_activity
+        if self._unfinished is not None:
+            self.last_activity = self._began_at
+
+
+def listening(app: Flask, listen: str, max_body_bytes: int, idle_seconds: int = IDLE_SECONDS) -> Any:
+    """Takes an application and where to listen, gives a server that waits for `run`.
+
+    Args:
+        idle_seconds: how long a request may take to arrive, and a connection may be silent.
+
+    Raises:
+        ConfigError: the address cannot be listened on.
+    """
     host, _, port = listen.rpartition(":")
+    dispatchers: dict[int, Any] = {}
     try:
-        return create_server(
+        server = create_server(
             app,
+            dispatchers,
             host=host.strip("[]"),
             port=int(port),
             threads=THREADS,
             connection_limit=CONNECTIONS,
-            channel_timeout=IDLE_SECONDS,
-            cleanup_interval=5,
+            channel_timeout=idle_seconds,
+            cleanup_interval=min(5, idle_seconds),
             max_request_header_size=HEADER_BYTES,
             # The application refuses with a better message; this bounds what is read before it is asked.
             max_request_body_size=2 * max_body_bytes,
@@ -73,6 +99,10 @@ def _listening(app: Flask, listen: str, max_body_bytes: int) -> Any:
         raise ConfigError(
             f"cannot listen on {listen}: {error.strerror or error}; choose another --listen"
         ) from None
+    for dispatcher in dispatchers.values():
+        if isinstance(dispatcher, BaseWSGIServer):
+            dispatcher.channel_class = _Channel
+    return server
 
 
 def _handle_signals(bridge: Bridge) -> None:

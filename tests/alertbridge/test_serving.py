@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -17,11 +18,13 @@ from typing import Any
 import pytest
 import requests
 import yaml
+from flask import Flask
 
 from alertbridge.sandbox.app import create_app as create_sandbox
 from alertbridge.sandbox.call import Limit, Rules
 from alertbridge.sandbox.serving import SandboxServer
 from alertbridge.secret import Secret
+from alertbridge.serving import listening
 
 Body = Callable[..., str]
 TOKEN, SECRET, PASSWORD = "4f2a9c0d5e7b813f6a60", "SEC7b1e0c4f9a2d4c5e8f3a", "hook-me-up-8842"
@@ -315,6 +318,55 @@ def test_slow_clients_do_not_stop_the_others(bridge: Served, group: Group, webho
     until(lambda: group.messages(), "the message")
     for connection in slow:
         connection.close()
+
+
+def test_a_client_that_sends_a_byte_now_and_then_is_closed() -> None:
+    """A request must be whole in time, however lively its connection; others are not disturbed."""
+    server = listening(Flask("whole"), "127.0.0.1:0", 1_000_000, idle_seconds=1)
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    try:
+        address = ("127.0.0.1", server.effective_port)
+        with socket.create_connection(address, timeout=5) as dripping:
+            dripping.sendall(b"POST /v1/alerts/x HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\n")
+            dripping.settimeout(0.05)
+            begin = time.monotonic()
+            while time.monotonic() - begin < 10:
+                try:
+                    dripping.sendall(b"x")
+                    if dripping.recv(1) == b"":
+                        break
+                except TimeoutError:
+                    continue
+                except OSError:
+                    break
+            assert 0.9 < time.monotonic() - begin < 5
+        assert requests.get(f"http://127.0.0.1:{server.effective_port}/", timeout=5).status_code == 404
+    finally:
+        server.close()
+        thread.join(10)
+    assert not thread.is_alive()
+
+
+def test_a_receiver_that_is_configured_no_more_is_warned_of(
+    bridge: Served, group: Group, webhook_body: Body
+) -> None:
+    """What waits for it stays in the outbox, is seen in /metrics, and goes out once the receiver is back."""
+    bridge.start()
+    assert bridge.send(webhook_body()).status_code == 202
+    bridge.signal(signal.SIGKILL)
+    bridge.write({**bridge.config, "receivers": {"other": bridge.config["receivers"]["default"]}})
+    bridge.start()
+    until(
+        lambda: "receiver default is not in the configuration, and 1 notifications" in bridge.log.read_text(),
+        "it",
+    )
+    waiting = r'alertbridge_outbox_messages\{receiver="default",state="(waiting|sending)"\} 1\.0'
+    assert re.search(waiting, bridge.metrics())
+    group.up()
+    bridge.write(bridge.config)
+    bridge.signal(signal.SIGHUP)
+    until(lambda: group.messages(), "the message")
 
 
 def test_send_test_says_what_the_robot_answered(bridge: Served, group: Group) -> None:

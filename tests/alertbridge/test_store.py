@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -109,8 +110,26 @@ def test_a_full_disk_is_answered_503_and_recovers(
         assert answer.status_code == 503
         assert answer.json["error"].endswith("cannot be used now: database or disk is full")
         assert client.get("/metrics").status_code == 200
+        ready = client.get("/-/ready")
+        assert (ready.status_code, ready.json) == (503, answer.json)
     assert send(large).status_code == 202
+    box.check(time.time())
     assert len(box.entries(["waiting"])) == 2
+    box.close()
+
+
+def test_a_store_that_was_full_is_asked_again_after_a_while(
+    sqlite_storage: Secret, webhook_body: Body
+) -> None:
+    """A balancer that sends nothing to a bridge that is not ready gets it back, to see whether there is room."""
+    database = Database(sqlite_storage)
+    box = Outbox(database)
+    box.open()
+    with a_full_disk(database), pytest.raises(StoreUnavailable):
+        box.put(arrival(webhook_body(runs=tuple(f"r{number}" for number in range(2000))), now=100.0))
+    with pytest.raises(StoreUnavailable, match="database or disk is full"):
+        box.check(159.0)
+    box.check(160.0)
     box.close()
 
 

@@ -27,6 +27,8 @@ from alertbridge.outbox.settle import Attempt, Settled
 
 LEASE_SECONDS = 90.0
 HORIZON_SECONDS = 86_400.0
+# Alertmanager tries again at least once a minute, so a store that stays full is noticed again in time.
+REFUSED_SECONDS = 60.0
 
 
 @dataclass
@@ -73,6 +75,7 @@ class Outbox:
         self._pending = _Pending()
         self._committing = threading.Lock()
         self._alone: IO[bytes] | None = None
+        self._refused: tuple[float, StoreError] | None = None
 
     def open(self, now: float | None = None) -> int:
         """Makes the store ready; gives how many messages a crashed process had left in the middle.
@@ -120,6 +123,7 @@ class Outbox:
         except StoreError as error:
             if len(tickets) == 1:
                 tickets[0].error, tickets[0].done = error, True
+                self._refused = (tickets[0].arrival.received_at, error)
                 return
             # One of them may be the reason; the others are not to suffer for it.
             for ticket in tickets:
@@ -129,6 +133,7 @@ class Outbox:
             for ticket in tickets:
                 ticket.error, ticket.done = StoreError("the webhook was not stored, see the log"), True
             raise
+        self._refused = None
         for ticket, verdict in zip(tickets, verdicts, strict=True):
             ticket.verdict, ticket.done = verdict, True
 
@@ -206,12 +211,17 @@ class Outbox:
                 fallback=fallback,
             )
 
-    def check(self) -> None:
-        """Reads a little.
+    def check(self, now: float) -> None:
+        """Reads a little, and remembers whether the last webhook could be stored.
+
+        Nothing is written to find out: whoever can reach the port may ask as often as he likes.
 
         Raises:
-            StoreError: the store cannot be used now.
+            StoreError: the store cannot be used now, or could not a moment ago.
         """
+        refused = self._refused
+        if refused is not None and now - refused[0] < REFUSED_SECONDS:
+            raise refused[1]
         with self.database.read() as connection:
             upkeep.has_work(connection, "")
 
