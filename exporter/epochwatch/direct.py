@@ -14,8 +14,10 @@ from alertbridge.robots.feishu import Feishu
 from alertbridge.robots.grouprobot import GroupRobot
 from alertbridge.robots.wecom import WeCom
 
-from .events import Event, Language, Words
+from .events import Event
 from .outcome import Later, Outcome, Refused, Told
+from .phrases import Words
+from .settings import Language
 
 ROBOTS: Mapping[str, type[GroupRobot]] = {"dingtalk": DingTalk, "feishu": Feishu, "wecom": WeCom}
 

@@ -13,14 +13,15 @@ from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
-from . import events
+from . import events, phrases
 from .books import Books
 from .courier import Courier
-from .events import Event, Standing
+from .events import Event
 from .failure import Failure
 from .ledger import TRAIN, Ledger
 from .masking import masked
 from .monitor import VALIDATION, Monitor
+from .phrases import Standing
 from .spokesman import Spokesman
 from .trends import Best
 
@@ -70,7 +71,7 @@ class Herald:
         self._look_noted = False
         self._look_again_at: list[float] = []
         self._counts_epochs = False
-        self._bests: deque[tuple[events.Best, Standing]] = deque()
+        self._bests: deque[tuple[phrases.Best, Standing]] = deque()
         # Called while the facts are folded in their order: afterwards the next epoch's may be there as well.
         books.ledger.at_epoch_end = self._compare
         self._own_events: Counter[tuple[str, str]] = Counter()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from . import events, trends
+from . import phrases, trends
 from .ledger import Ledger, Phase
 
 VALIDATION = "validation"
@@ -23,7 +23,7 @@ class Monitor:
         self._min_delta = min_delta
         self._known: dict[str, trends.Best] = {}
 
-    def look(self, ledger: Ledger) -> events.Best | None:
+    def look(self, ledger: Ledger) -> phrases.Best | None:
         """Gives the best that came since the last look; None if there is none, or if it is the first value."""
         phase_name, metric = self._watched(ledger)
         phase = ledger.phases.get(phase_name)
@@ -34,7 +34,7 @@ class Monitor:
         value, epoch = self._best(phase, metric, known, max(1, ledger.epochs))
         if value is None or epoch is None or not known.update(value, epoch) or before is None:
             return None
-        return events.Best(metric, phase_name, value, before, epoch)
+        return phrases.Best(metric, phase_name, value, before, epoch)
 
     def watches(self, phase: str) -> bool:
         """Tells whether the value is one of that phase."""

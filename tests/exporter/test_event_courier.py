@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from epochwatch.courier import QUEUE_LIMIT, Courier
-from epochwatch.events import Event, Words
+from epochwatch.events import Event
 from epochwatch.outcome import Later, Outcome, Refused, Told
+from epochwatch.phrases import Words
 from epochwatch.troubles import Troubles
 
 from .conftest import wait_until
