@@ -1,7 +1,7 @@
 """What a step costs the training thread: epochwatch beside prometheus_client by hand, TensorBoard and W&B offline.
 
 The hand-written step sets 8 gauges, 2 counters and 1 histogram through cached children; TensorBoard and W&B log
-the same four values. All are timed in short turns, one after another, within one process and by the thread's CPU
+the same four values. All are timed in short turns, in random order, within one process and by the thread's CPU
 time, so that whatever else the machine does falls on all of them; each ratio is the median of the turns' ratios.
 
     python bench/step.py [--quick]
@@ -10,6 +10,7 @@ time, so that whatever else the machine does falls on all of them; each ratio is
 from __future__ import annotations
 
 import os
+import random
 import sys
 import tempfile
 from collections.abc import Callable
@@ -133,6 +134,7 @@ def contenders(
 
 def main() -> int:
     rounds, missed = 40 if "--quick" in sys.argv[1:] else 150, 0
+    order = random.Random(0)
     losses = {"float": 2.3, "CPU tensor": torch.tensor(2.3, requires_grad=True) * 1.0}
     with (
         tempfile.TemporaryDirectory() as folder,
@@ -144,7 +146,9 @@ def main() -> int:
         for kind, loss in losses.items():
             taken: dict[str, list[float]] = {name: [] for name in steps}
             for _ in range(rounds):
-                for name, (step, calls) in steps.items():
+                # Whoever comes after a slow one finds the caches full of that one's data.
+                for name in order.sample(sorted(steps), len(steps)):
+                    step, calls = steps[name]
                     taken[name].append(microseconds(step, loss, calls))
             for name, times in taken.items():
                 ratio = median(ours / theirs for ours, theirs in zip(taken["epochwatch"], times, strict=True))
