@@ -9,9 +9,20 @@ from __future__ import annotations
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
-from sqlalchemy import Connection, delete, exists, func, insert, select, update
+from sqlalchemy import (
+    BindParameter,
+    Connection,
+    Select,
+    bindparam,
+    delete,
+    exists,
+    func,
+    insert,
+    select,
+    update,
+)
 
 from alertbridge.outbox.robotstate import RobotPlan, RobotState, lock, lock_robots, robot_states
 from alertbridge.outbox.tables import calls, messages, notifications
@@ -192,6 +203,12 @@ def _robots_for(message: OpenMessage, states: Sequence[RobotState]) -> list[Robo
 
 def _waiting_groups(connection: Connection, receiver: str) -> list[WaitingGroup]:
     """Gives the groups that wait and have no message on its way, critical and oldest first."""
+    rows = connection.execute(_WAITING_GROUPS, {"receiver": receiver})
+    return [WaitingGroup(row.group_hash, bool(row.critical), row.oldest) for row in rows]
+
+
+def _waiting_groups_query() -> Select[Any]:
+    receiver: BindParameter[str] = bindparam("receiver")
     other = notifications.alias("other")
     on_its_way = exists().where(
         other.c.receiver == receiver,
@@ -199,19 +216,18 @@ def _waiting_groups(connection: Connection, receiver: str) -> list[WaitingGroup]
         other.c.group_hash == notifications.c.group_hash,
     )
     critical = func.max(notifications.c.critical).label("critical")
-    first = func.min(notifications.c.id)
-    query = (
-        select(
-            notifications.c.group_hash,
-            critical,
-            func.min(notifications.c.received_at).label("oldest"),
-        )
+    oldest = func.min(notifications.c.received_at).label("oldest")
+    return (
+        select(notifications.c.group_hash, critical, oldest)
         .where(notifications.c.receiver == receiver, notifications.c.state == "waiting", ~on_its_way)
         .group_by(notifications.c.group_hash)
-        .order_by(critical.desc(), first)
+        .order_by(critical.desc(), func.min(notifications.c.id))
         .limit(DIGEST_GROUPS)
     )
-    return [WaitingGroup(row.group_hash, bool(row.critical), row.oldest) for row in connection.execute(query)]
+
+
+# Made once: it takes longer to build than to run, and each message waits for it.
+_WAITING_GROUPS = _waiting_groups_query()
 
 
 def _make_message(
