@@ -33,6 +33,8 @@ def render(config: Path | None, receiver: str | None, file: BinaryIO) -> None:
     click.echo(message.title)
     click.echo("-" * 40)
     click.echo(message.text)
+    for button in message.buttons:
+        click.echo(f"[{button.title}] {button.url}")
 
 
 @click.command("send-test")

@@ -43,7 +43,7 @@ def serve(app: Flask, listen: str, announce: Callable[[str], None]) -> None:
     bridge.start()
     try:
         _handle_signals(bridge)
-        announce(f"http://{host}:{server.effective_port}")
+        announce(f"http://{host}:{port_of(server)}")
         server.run()
     finally:
         server.close()
@@ -103,6 +103,13 @@ def listening(app: Flask, listen: str, max_body_bytes: int, idle_seconds: int = 
         if isinstance(dispatcher, BaseWSGIServer):
             dispatcher.channel_class = _Channel
     return server
+
+
+def port_of(server: Any) -> int:
+    """Takes a server, gives its port; of a host with several addresses, such as `localhost`, the first one's."""
+    if isinstance(server, BaseWSGIServer):
+        return int(server.effective_port)
+    return int(server.effective_listen[0][1])
 
 
 def _handle_signals(bridge: Bridge) -> None:

@@ -24,7 +24,7 @@ from alertbridge.sandbox.app import create_app as create_sandbox
 from alertbridge.sandbox.call import Limit, Rules
 from alertbridge.sandbox.serving import SandboxServer
 from alertbridge.secret import Secret
-from alertbridge.serving import listening
+from alertbridge.serving import listening, port_of
 
 Body = Callable[..., str]
 TOKEN, SECRET, PASSWORD = "4f2a9c0d5e7b813f6a60", "SEC7b1e0c4f9a2d4c5e8f3a", "hook-me-up-8842"
@@ -348,6 +348,19 @@ def test_a_client_that_sends_a_byte_now_and_then_is_closed() -> None:
     assert not thread.is_alive()
 
 
+def test_a_host_of_several_addresses_is_served_on_each() -> None:
+    """`*`, or a localhost that is IPv4 and IPv6, has a port to announce and is bounded in time like any other."""
+    server = listening(Flask("several"), "*:0", 1024)
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    try:
+        assert requests.get(f"http://127.0.0.1:{port_of(server)}/", timeout=5).status_code == 404
+    finally:
+        server.close()
+        thread.join(10)
+    assert not thread.is_alive()
+
+
 def test_a_receiver_that_is_configured_no_more_is_warned_of(
     bridge: Served, group: Group, webhook_body: Body
 ) -> None:
@@ -389,6 +402,9 @@ def test_render_shows_a_message_offline(bridge: Served, tmp_path: Path, webhook_
     (tmp_path / "body.json").write_text(webhook_body("TrainingFailed", run="digits"))
     shown = bridge.command("render", "body.json")
     assert "digits" in shown.splitlines()[0]
+    receiver = {**bridge.config["receivers"]["default"], "kind": "action_card"}
+    bridge.write({**bridge.config, "receivers": {"default": receiver}})
+    assert re.search(r"^\[.+\] http", bridge.command("render", "body.json"), re.MULTILINE)
     (tmp_path / "body.json").write_text("{")
     assert bridge.command("render", "body.json") == (
         "Error: the body is not JSON: EOF while parsing an object at line 1 column 1\n"
