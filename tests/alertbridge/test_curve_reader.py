@@ -193,7 +193,9 @@ def test_a_broken_prometheus_costs_the_curve_and_no_more_than_the_deadline(
 
 
 @pytest.mark.parametrize(
-    "url", ["http://127.0.0.1:1", "http://no-such-host.invalid", "http://[::1", "http://\udcff"]
+    "url",
+    ["http://127.0.0.1:1", "http://no-such-host.invalid", "http://[::1", "http://\udcff"],
+    ids=["refused", "unknown", "unclosed", "surrogate"],
 )
 def test_an_unreachable_prometheus_costs_only_the_curve(url: str) -> None:
     """A refused connection, an unknown host and an address that is none give no curve."""
