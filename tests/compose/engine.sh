@@ -10,7 +10,8 @@ cd "$(dirname "$0")/../.."
 home=$PWD/.stack/compose
 suite=bookworm
 compose_suite=trixie # the first Debian with Compose 2
-mirror=${DEBIAN_MIRROR:-http://deb.debian.org/debian}
+# Where this machine's own packages come from.
+mirror=${DEBIAN_MIRROR:-$(apt-get indextargets --format '$(SITE)' 'Created-By: Packages' | head -n 1)}
 packages=(podman runc catatonit netavark aardvark-dns iptables debootstrap debian-archive-keyring)
 keys=/usr/share/keyrings/debian-archive-keyring.gpg
 export CONTAINERS_CONF=$home/containers.conf
