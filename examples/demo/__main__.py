@@ -108,8 +108,7 @@ def _start(stack: Stack) -> Chain:
     say(f"alertbridge    {bridge.url}")
     alertmanager = stack.alertmanager(bridge.url)
     say(f"Alertmanager   {alertmanager.url}")
-    prometheus = stack.prometheus(alertmanager.url)
-    say(f"Prometheus     {prometheus.url}")
+    # Before Prometheus, which hands new targets on only every five seconds: so the first epochs are scraped too.
     training = stack.add(
         Service(
             name="training",
@@ -130,6 +129,8 @@ def _start(stack: Stack) -> Chain:
         )
     )
     say("training       a small network on scikit-learn's digits; its learning rate decays too fast")
+    prometheus = stack.prometheus(alertmanager.url)
+    say(f"Prometheus     {prometheus.url}")
     return Chain(
         group, bridge, alertmanager, prometheus, training, f"sqlite:///{stack.directory}/alertbridge.db"
     )
