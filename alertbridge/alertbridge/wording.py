@@ -97,6 +97,7 @@ _NAMES: dict[str, tuple[str, str]] = {
     "TrainingNewBest": ("新的最佳成绩", "New best"),
     "TrainingFinished": ("训练完成", "Training finished"),
     "TrainingInterrupted": ("训练被中断", "Training interrupted"),
+    "TrainingEvent": ("训练消息", "Training event"),
     "TrainingExporterDegraded": ("部分指标采集不到", "Some metrics are missing"),
     "AlertbridgeTest": ("测试消息", "Test message"),
     "AlertbridgeDown": ("告警桥失联", "Alertbridge is down"),
