@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import requests
 from prometheus_client.parser import text_string_to_metric_families
@@ -72,16 +73,23 @@ class Prometheus:
 
     def first_sample(self, selector: str, at_least: float) -> float | None:
         """Gives the time of the first stored sample of at least this value (Unix seconds), None if there is none."""
-        answer = requests.get(f"{self._url}/api/v1/query", params={"query": f"{selector}[1h]"}, timeout=5)
-        series = answer.json()["data"]["result"]
-        times = [float(at) for one in series for at, value in one["values"] if float(value) >= at_least]
+        times = [
+            float(at)
+            for one in self._query(f"{selector}[1h]")
+            for at, value in one["values"]
+            if float(value) >= at_least
+        ]
         return min(times, default=None)
 
     def latest(self, selector: str) -> float | None:
         """Gives the value now of a selector with one series, None if there is none."""
-        answer = requests.get(f"{self._url}/api/v1/query", params={"query": selector}, timeout=5)
-        series = answer.json()["data"]["result"]
+        series = self._query(selector)
         return float(series[0]["value"][1]) if series else None
+
+    def _query(self, expression: str) -> list[dict[str, Any]]:
+        answer = requests.get(f"{self._url}/api/v1/query", params={"query": expression}, timeout=5)
+        series: list[dict[str, Any]] = answer.json()["data"]["result"]
+        return series
 
     def flat_epoch(self) -> tuple[int, int] | None:
         """Gives (the epoch at which patience ran out, the best epoch) as the run itself exports them."""
