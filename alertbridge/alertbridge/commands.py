@@ -13,6 +13,7 @@ from alertbridge.cli_outbox import outbox
 from alertbridge.cli_trial import render, send_test
 from alertbridge.logs import set_up_logging
 from alertbridge.outbox.database import Database, move_aside
+from alertbridge.robots.address import foreign_host
 from alertbridge.sandbox.command import sandbox
 from alertbridge.secret import mask_url
 from alertbridge.serving import serve as serve_app
@@ -58,7 +59,24 @@ def serve(
             log.warning("the outbox was damaged; it lies in %s now, and a new one is begun", kept)
     app = create_app(settings, load=load if config else None)
     log.info("receivers: %s; outbox: %s", ", ".join(sorted(settings.receivers)), mask_url(settings.storage))
+    _say_of_other_hosts(settings)
     serve_app(app, settings.listen, lambda address: click.echo(f"alertbridge listens on {address}"))
+
+
+def _say_of_other_hosts(settings: Settings) -> None:
+    """Says which messages reach no group: a stack that was started with nothing configured looks well otherwise."""
+    for name, receiver in sorted(settings.receivers.items()):
+        for robot in receiver.robots:
+            channel, webhook = robot.address
+            host = foreign_host(channel, webhook)
+            if host is not None:
+                log.warning(
+                    "receiver %s: its robot is at %s, a proxy or the sandbox, so nothing of %s; for a real group give "
+                    "the address of its robot (for example DINGTALK_WEBHOOK and DINGTALK_SECRET in .env)",
+                    name,
+                    host,
+                    channel,
+                )
 
 
 @main.command("check-config")

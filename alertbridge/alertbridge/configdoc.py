@@ -20,12 +20,13 @@ Generated from the code (`python -m alertbridge.configdoc`); a test compares the
 
 One YAML file, given with `--config FILE` or `ALERTBRIDGE_CONFIG`. Unknown keys are refused with the line and the
 nearest known key. Any text may hold `${NAME}`, filled in from the environment or from `.env` in the working
-directory; a variable that is set but empty counts as an absent key; `$${` stands for `${`. A secret (marked so
-below) can come from a file instead: write its key with `_file` behind and the path, relative to this file.
+directory, or from the file that `NAME_FILE` names there, which wins; a variable that is set but empty counts as an
+absent key; `$${` stands for `${`. A secret (marked so below) can come from a file instead: write its key with `_file`
+behind and the path, relative to this file.
 `alertbridge check-config` reads the file and says what is wrong; `POST /-/reload` or SIGHUP make a running bridge
 read it again, and a bad file changes nothing. `listen` and `storage` take a restart.
 
-Without a file, `DINGTALK_WEBHOOK` (and `DINGTALK_SECRET`) make one receiver called `default`.
+Without a file, `DINGTALK_WEBHOOK` (and `DINGTALK_SECRET`), or their `_FILE` forms, make one receiver called `default`.
 
 The `targets:` of a prometheus-webhook-dingtalk file (url, secret, mention, timeout) are read as they are; its Go
 templates are refused.

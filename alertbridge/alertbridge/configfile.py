@@ -36,6 +36,41 @@ def environment(directory: Path, environ: Mapping[str, str] | None = None) -> di
     return {**from_file, **(os.environ if environ is None else environ)}
 
 
+def looked_up(name: str, environ: Mapping[str, str]) -> str | None:
+    """Takes a variable's name, gives its value: what the file holds that NAME_FILE names, else NAME's own.
+
+    The file wins, so that a container can have both: a default in the one, a mounted secret in the other.
+
+    Raises:
+        ConfigError: the file cannot be used.
+    """
+    file = environ.get(f"{name}_FILE", "").strip()
+    if not file:
+        return environ.get(name)
+    try:
+        return secret_in(Path(file).expanduser())
+    except ConfigError as error:
+        raise ConfigError(f"{name}_FILE: {error}") from None
+
+
+def secret_in(file: Path) -> str:
+    """Takes a file, gives the secret in it, without the white space around.
+
+    Raises:
+        ConfigError: it cannot be read, is no text or is empty.
+    """
+    try:
+        with file.open("rb") as stream:
+            content = stream.read(LARGEST_SECRET_BYTES).decode("utf-8").strip()
+    except OSError as error:
+        raise ConfigError(f"{file} cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise ConfigError(f"{file} is not UTF-8 text") from None
+    if not content:
+        raise ConfigError(f"{file} is empty")
+    return content
+
+
 def load(path: Path | None, environ: Mapping[str, str]) -> Settings:
     """Takes the configuration file's path, or none for the environment's one robot; gives the settings.
 
@@ -78,13 +113,13 @@ def _placed(settings: Settings, directory: Path) -> Settings:
 
 
 def _from_environment(environ: Mapping[str, str]) -> Settings:
-    webhook = environ.get("DINGTALK_WEBHOOK", "").strip()
+    webhook = (looked_up("DINGTALK_WEBHOOK", environ) or "").strip()
     if not webhook:
         raise ConfigError(
             "no configuration: give one with --config FILE, or set DINGTALK_WEBHOOK (and DINGTALK_SECRET) "
             "in the environment or in .env"
         )
-    secret = environ.get("DINGTALK_SECRET", "").strip()
+    secret = (looked_up("DINGTALK_SECRET", environ) or "").strip()
     robot: dict[str, Any] = {"webhook": webhook}
     if secret:
         robot["secret"] = secret
@@ -177,20 +212,11 @@ class _Document:
         if not isinstance(name, str) or not name:
             self.refuse(here, "must be the path of a file")
             return
-        values[target] = ""
-        file = self.path.parent / Path(name).expanduser()
         try:
-            with file.open("rb") as stream:
-                content = stream.read(LARGEST_SECRET_BYTES).decode("utf-8").strip()
-        except OSError as error:
-            self.refuse(here, f"{file} cannot be read: {error.strerror}")
-            return
-        except UnicodeDecodeError:
-            self.refuse(here, f"{file} is not UTF-8 text")
-            return
-        if not content:
-            self.refuse(here, f"{file} is empty")
-        values[target] = content
+            values[target] = secret_in(self.path.parent / Path(name).expanduser())
+        except ConfigError as error:
+            values[target] = ""
+            self.refuse(here, str(error))
 
     def _filled_in(self, text: str, place: KeyPath) -> str:
         def variable(match: re.Match[str]) -> str:
@@ -199,9 +225,15 @@ class _Document:
                 return "${"
             if not _NAME.fullmatch(name):
                 self.refuse(place, f"${{{name}}} is no environment variable; write $${{ for a literal ${{")
-            elif name not in self.environ:
+                return ""
+            try:
+                found = looked_up(name, self.environ)
+            except ConfigError as error:
+                self.refuse(place, str(error))
+                return ""
+            if found is None:
                 self.refuse(place, f"the environment variable {name} is not set (nor is it in .env)")
-            return self.environ.get(name, "")
+            return found or ""
 
         return _VARIABLE.sub(variable, text)
 

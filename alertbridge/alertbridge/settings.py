@@ -112,6 +112,15 @@ class RobotSettings(_Settings):
             raise ValueError("give exactly one of dingtalk, feishu and wecom")
         return self
 
+    @property
+    def address(self) -> tuple[str, Secret]:
+        """The channel, and the address of the robot in it."""
+        for channel in ("dingtalk", "feishu", "wecom"):
+            given = getattr(self, channel)
+            if given is not None:
+                return channel, given.webhook
+        raise AssertionError("_one_channel has seen to it that there is one")
+
 
 class Mention(_Settings):
     """Who is called by name in a firing message."""

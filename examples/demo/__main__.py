@@ -21,7 +21,8 @@ from typing import NoReturn
 
 import requests
 
-from alertbridge.configfile import environment
+from alertbridge.configfile import environment, looked_up
+from alertbridge.errors import ConfigError
 from alertbridge.robots.shorten import plain
 from demo.group import Group
 from demo.report import BOLD, GREEN, RED, Hop, framed, paint, say, table
@@ -62,7 +63,7 @@ def main() -> int:
         shutil.rmtree(directory, ignore_errors=True)
         say("stopped; every process has ended")
         return 130
-    except (StackError, UndeliveredError, requests.RequestException) as error:
+    except (ConfigError, StackError, UndeliveredError, requests.RequestException) as error:
         say(paint(f"not delivered: {error}", RED))
         say(f"the logs are in {directory}")
         return 1
@@ -86,7 +87,8 @@ def _work_directory() -> Path:
 
 def _start(stack: Stack) -> Chain:
     settings = environment(ROOT)
-    webhook, secret = settings.get("DINGTALK_WEBHOOK", ""), settings.get("DINGTALK_SECRET", "")
+    webhook = looked_up("DINGTALK_WEBHOOK", settings) or ""
+    secret = looked_up("DINGTALK_SECRET", settings) or ""
     group = None
     if webhook:
         say("robot          the address in DINGTALK_WEBHOOK")
@@ -103,7 +105,13 @@ def _start(stack: Stack) -> Chain:
             _language(settings),
             prometheus_url=stack.prometheus_url,
         ),
-        {"DINGTALK_WEBHOOK": webhook, "DINGTALK_SECRET": secret},
+        {
+            "DINGTALK_WEBHOOK": webhook,
+            "DINGTALK_SECRET": secret,
+            # Looked up already; a file in .env would win over what stands here.
+            "DINGTALK_WEBHOOK_FILE": "",
+            "DINGTALK_SECRET_FILE": "",
+        },
     )
     say(f"alertbridge    {bridge.url}")
     alertmanager = stack.alertmanager(bridge.url)

@@ -166,6 +166,37 @@ def test_a_secret_file_must_hold_something(tmp_path: Path, content: bytes, messa
     assert message.format(file=tmp_path / "token") in str(error.value)
 
 
+@pytest.mark.parametrize("given", ["https://sandbox", ""])
+def test_a_variable_may_come_from_a_file(tmp_path: Path, given: str) -> None:
+    """The file that NAME_FILE names wins over NAME, in the configuration and without one."""
+    (tmp_path / "hook").write_text(f"{ROBOT}\n")
+    environ = {"DINGTALK_WEBHOOK": given, "DINGTALK_WEBHOOK_FILE": str(tmp_path / "hook")}
+    text = "receivers: {default: {robots: [{dingtalk: {webhook: '${DINGTALK_WEBHOOK}'}}]}}"
+    for settings in (parse(text, tmp_path / "bridge.yml", environ), load(None, environ)):
+        robot = settings.receivers["default"].robots[0].dingtalk
+        assert robot is not None
+        assert robot.webhook == Secret(ROBOT)
+
+
+def test_an_empty_file_variable_counts_for_nothing() -> None:
+    """Compose hands every variable through, the unset ones as empty."""
+    settings = load(
+        None, {"DINGTALK_WEBHOOK": ROBOT, "DINGTALK_WEBHOOK_FILE": "", "DINGTALK_SECRET_FILE": " "}
+    )
+    assert settings.receivers["default"].robots[0].dingtalk.webhook == Secret(ROBOT)  # type: ignore[union-attr]
+
+
+def test_a_variable_whose_file_cannot_be_read_says_so() -> None:
+    """The message names the variable, the file and the reason; in the configuration the key and the line too."""
+    environ = {"TOKEN": "x", "TOKEN_FILE": "nope", "DINGTALK_WEBHOOK_FILE": "nope"}
+    said = refused(GOOD + "auth: {bearer_token: '${TOKEN}'}", environ)
+    assert (
+        said == "bridge.yml:5: auth.bearer_token: TOKEN_FILE: nope cannot be read: No such file or directory"
+    )
+    with pytest.raises(ConfigError, match="DINGTALK_WEBHOOK_FILE: nope cannot be read"):
+        load(None, environ)
+
+
 def test_a_secret_given_twice_is_refused() -> None:
     """Inline and in a file at once is a mistake."""
     said = refused(GOOD + "auth: {bearer_token: x, bearer_token_file: y}")

@@ -291,6 +291,17 @@ def test_no_secret_is_told_anywhere(bridge: Served, group: Group, webhook_body: 
         assert secret not in everything
 
 
+def test_a_robot_that_is_no_group_is_said(bridge: Served) -> None:
+    """A bridge whose robot is not at the vendor's address says at its start that nothing reaches a group."""
+    bridge.start()
+    said = bridge.log.read_text()
+
+    assert (
+        "receiver default: its robot is at 127.0.0.1, a proxy or the sandbox, so nothing of dingtalk" in said
+    )
+    assert "DINGTALK_WEBHOOK and DINGTALK_SECRET in .env" in said
+
+
 def test_a_taken_port_is_said(bridge: Served) -> None:
     """A port that something else listens on ends the start with one clear line."""
     with socket.socket() as other:

@@ -9,6 +9,12 @@ from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 from alertbridge.errors import RobotError
 from alertbridge.secret import Secret, mask_url
 
+VENDOR_HOSTS = {
+    "dingtalk": ("dingtalk.com",),
+    "feishu": ("feishu.cn", "larksuite.com"),
+    "wecom": ("qyapi.weixin.qq.com",),
+}
+
 
 def checked(webhook: str | Secret, vendor: str, example: str) -> Secret:
     """Takes a robot's address as it was configured, gives it ready for use.
@@ -44,6 +50,13 @@ def with_query(url: str, **parameters: str) -> str:
 def parameter(url: str, name: str) -> str:
     """Takes an address, gives one of its query parameters, "" if it is absent."""
     return dict(parse_qsl(urlsplit(url).query)).get(name, "")
+
+
+def foreign_host(channel: str, webhook: Secret) -> str | None:
+    """Takes a channel and a robot's address, gives its host if that is not the vendor's: a proxy, or the sandbox."""
+    host = urlsplit(webhook.reveal().strip()).hostname or ""
+    known = VENDOR_HOSTS[channel]
+    return None if any(host == one or host.endswith(f".{one}") for one in known) else host
 
 
 def name_of(channel: str, url: str) -> str:
