@@ -23,6 +23,7 @@ import promql_parser
 import yaml
 
 from epochwatch.catalogue import CATALOGUE
+from epochwatch.supervisor.catalogue import JOB_CATALOGUE
 
 ROOT = Path(__file__).resolve().parent.parent
 SHIPPED = (
@@ -33,25 +34,6 @@ SHIPPED = (
     "docker-compose.yml",
 )
 
-# What `epochwatch run` says of the jobs it supervises.
-JOB_METRICS = frozenset(
-    f"training_job_{name}"
-    for name in (
-        "info",
-        "state",
-        "last_start_timestamp_seconds",
-        "last_end_timestamp_seconds",
-        "last_success_timestamp_seconds",
-        "next_start_timestamp_seconds",
-        "start_grace_seconds",
-        "last_exit_code",
-        "last_duration_seconds",
-        "runs_total",
-        "log_matches_total",
-        "cpu_seconds_total",
-        "resident_memory_bytes",
-    )
-)
 CHECKS = {
     "prometheus.yml": ("promtool", "check", "config"),
     "alertmanager.yml": ("amtool", "check-config"),
@@ -133,8 +115,8 @@ def fault_of(error: Exception) -> tuple[int, str]:
 
 def exported() -> frozenset[str]:
     """Gives the names of all series that epochwatch and the bridge export, as Prometheus stores them."""
-    names = set(JOB_METRICS)
-    for metric in CATALOGUE:
+    names: set[str] = set()
+    for metric in (*CATALOGUE, *JOB_CATALOGUE):
         names |= series_of(metric.name, metric.kind)
     source = (ROOT / "alertbridge/alertbridge/metrics.py").read_text()
     for kind, name in re.findall(

@@ -21,7 +21,7 @@ from .outcome import Later, Outcome, Refused, Told
 
 TIMEOUTS_SECONDS = (3.05, 5.0)
 RUNBOOKS = "https://github.com/epochwatch/epochwatch/blob/main/docs/runbooks.md"
-IN_RUNBOOKS = ("TrainingFailed", "TrainingFinished", "TrainingNewBest")
+IN_RUNBOOKS = ("TrainingFailed", "TrainingFinished", "TrainingNewBest", "TrainingJobFailed")
 WINDOW_MS = 6 * 3600 * 1000
 
 
@@ -69,22 +69,22 @@ class Alertmanager:
 
     def alert(self, event: Event) -> dict[str, Any]:
         """Takes an event and gives it as Alertmanager's API wants it."""
+        subject = event.subject(self._run)
         annotations = {
-            "summary": f"{self._run}: {event.said.en}",
-            "summary_zh": f"{self._run}：{event.said.zh}",
+            "summary": f"{subject}: {event.said.en}",
+            "summary_zh": f"{subject}：{event.said.zh}",
             "description": "\n".join(line.en for line in event.lines),
             "description_zh": "\n".join(line.zh for line in event.lines),
-            "dashboard": f"/d/epochwatch-run?var-run={quote(self._run, safe='')}&time={event.at * 1000:.0f}"
-            f"&time.window={WINDOW_MS}",
+            "dashboard": f"{self._dashboard(event)}&time={event.at * 1000:.0f}&time.window={WINDOW_MS}",
         }
         if event.name in IN_RUNBOOKS:
             annotations["runbook_url"] = f"{RUNBOOKS}#{event.name.lower()}"
         return {
             "labels": {
                 **self._labels,
+                "run": self._run,
                 **event.labels,
                 "alertname": event.name,
-                "run": self._run,
                 "severity": event.severity,
                 "event": "true",
             },
@@ -111,6 +111,11 @@ class Alertmanager:
     def close(self) -> None:
         """Closes its connections."""
         self._session.close()
+
+    def _dashboard(self, event: Event) -> str:
+        if "job_name" in event.labels:
+            return f"/d/epochwatch-jobs?var-job_name={quote(event.labels['job_name'], safe='')}"
+        return f"/d/epochwatch-run?var-run={quote(self._run, safe='')}"
 
     def _post(self, alerts: list[dict[str, Any]]) -> Outcome:
         try:

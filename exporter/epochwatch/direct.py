@@ -32,6 +32,12 @@ LOOKS = {
     "TrainingInterrupted": ("✋", Words("Training interrupted", "训练被中断")),
     "TrainingFailed": ("🔴", Words("Training failed", "训练失败")),
     "TrainingEvent": ("", Words("Message", "消息")),
+    "TrainingJobFinished": ("🏁", Words("Job finished", "任务完成")),
+    "TrainingJobInterrupted": ("✋", Words("Job interrupted", "任务被中断")),
+    "TrainingJobFailed": ("🔴", Words("Job failed", "任务失败")),
+    "TrainingJobRestarted": ("🔁", Words("Job is started again", "任务重新启动")),
+    "TrainingJobSkipped": ("⏭️", Words("Start left out", "跳过一次启动")),
+    "TrainingJobMissedStart": ("🔴", Words("Job did not start on time", "任务没有按时启动")),
 }
 LEVELS: dict[str, tuple[Level, str, str, Words]] = {
     "info": ("info", "🔵", "#1A66CC", Words("INFO", "提示")),
@@ -100,7 +106,8 @@ class Direct:
         said = harmless(self._in(event.said))
         heading = self._in(name)
         paragraphs = [f'### {emoji} <font color="{colour}">{self._in(word)}</font> · {heading}']
-        paragraphs.append(f"**{harmless(self._run)}**")
+        subject = event.subject(self._run)
+        paragraphs.append(f"**{harmless(subject)}**")
         if said.casefold() != heading.casefold():
             paragraphs.append(said)
         lines = [harmless(self._in(line)) for line in event.lines]
@@ -110,7 +117,7 @@ class Direct:
         if self._link:
             paragraphs.append(f"[{'Run' if self._language == 'en' else '训练页面'}]({self._link})")
         colon = ": " if self._language == "en" else "："
-        title = f"{emoji} {self._in(word)} {self._run}{colon}{self._in(event.said)}"
+        title = f"{emoji} {self._in(word)} {subject}{colon}{self._in(event.said)}"
         return Message(
             title=title if len(title) <= 80 else f"{title[:79]}…",
             text="\n\n".join(paragraphs),

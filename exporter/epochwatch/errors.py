@@ -1,8 +1,9 @@
-"""The errors a user of the training side can meet, all of them at `start` and none after it.
+"""The errors a user of the training side can meet, all of them before a training starts and none after it.
 
 EpochwatchError
 ├── SettingsError   an argument or an environment variable is wrong
-└── ServeError      the address given cannot be served on
+├── ServeError      the address given cannot be served on
+└── JobError        a job's description is wrong
 
 What NVML says (GpuError in nvml.py) is none of them: it never leaves the GPU's thread and the scrape, where it
 is counted, logged and shown as a collector that is down.
@@ -21,3 +22,7 @@ class SettingsError(EpochwatchError, ValueError):
 
 class ServeError(EpochwatchError, OSError):
     """The endpoint cannot be served as asked."""
+
+
+class JobError(EpochwatchError, ValueError):
+    """A job of `epochwatch run` or of a scheduler's file is described wrongly."""

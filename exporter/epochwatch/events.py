@@ -44,7 +44,8 @@ class Event:
         at: When it happened, seconds since the epoch.
         said: What happened, in one line, without the run's name.
         lines: What else there is to know, a line each.
-        labels: What tells it apart from other events of that name and run.
+        labels: What tells it apart from other events of that name and run. An event of a job has `job_name`, and may
+            have the `run` that the job made.
         lasting_seconds: How long the rule that finds the same out might fire after it.
         final: Whether it is the last one of its run.
     """
@@ -62,6 +63,10 @@ class Event:
     def urgent(self) -> bool:
         """Whether neither it nor what is told before it may wait for the spacing between messages."""
         return self.severity == "critical" or self.final
+
+    def subject(self, run: str) -> str:
+        """Takes the run of the channel it is told through and gives whom it is about: that, or a job."""
+        return self.labels.get("job_name", run)
 
     def by(self, rewrite: Callable[[str], str]) -> Event:
         """Gives it with all its words rewritten."""

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from epochwatch.catalogue import CATALOGUE
+from epochwatch.supervisor.catalogue import JOB_CATALOGUE
 
 ROOT = Path(__file__).parents[2]
 USERS = sorted([*ROOT.glob("prometheus/rules/*.yml"), *ROOT.glob("grafana/dashboards/*.json")])
@@ -26,13 +27,13 @@ def test_the_documentation_is_the_catalogues() -> None:
 @pytest.mark.parametrize("user", USERS, ids=lambda path: path.name)
 def test_every_name_used_exists(user: Path) -> None:
     """Rules and dashboards ask for no series that the training side does not serve."""
-    # Not behind a colon: those are the rules' own recorded names. job_* are the supervisor's.
-    used = set(re.findall(r"(?<![:\w])training_(?!job_)[a-z0-9_]+(?![\w:])", user.read_text()))
-    known = {metric.name + suffix for metric in CATALOGUE for suffix in SUFFIXES}
+    # Not behind a colon: those are the rules' own recorded names.
+    used = set(re.findall(r"(?<![:\w])training_[a-z0-9_]+(?![\w:])", user.read_text()))
+    known = {metric.name + suffix for metric in (*CATALOGUE, *JOB_CATALOGUE) for suffix in SUFFIXES}
     assert used - known == set()
 
 
 def test_there_are_rules_and_dashboards_to_check() -> None:
     """The test above is not empty."""
-    assert {"training.yml", "gpu.yml"} <= {path.name for path in USERS}
+    assert {"training.yml", "gpu.yml", "jobs.yml"} <= {path.name for path in USERS}
     assert any(path.suffix == ".json" for path in USERS)

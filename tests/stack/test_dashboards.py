@@ -16,6 +16,7 @@ import requests
 import epochwatch
 from demo.stack import Stack, wait_until
 from epochwatch.catalogue import CATALOGUE
+from epochwatch.supervisor.catalogue import JOB_CATALOGUE
 
 pytest.importorskip("grafana_foundation_sdk", reason="the SDK needs Python 3.11")
 
@@ -28,6 +29,8 @@ for metric in CATALOGUE:
     for suffix in ("_bucket", "_sum", "_count") if metric.kind == "histogram" else ("",):
         le = {"le"} if suffix == "_bucket" else set()
         LABELS[metric.name + suffix] = ALWAYS_LABELS | set(metric.labels) | le
+for metric in JOB_CATALOGUE:
+    LABELS[metric.name] = {"job", "instance", *metric.labels}
 
 
 def panels(board: dict[str, Any]) -> Iterator[dict[str, Any]]:

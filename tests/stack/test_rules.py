@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 from epochwatch.catalogue import CATALOGUE
+from epochwatch.supervisor.catalogue import JOB_CATALOGUE
 
 ROOT = Path(__file__).parents[2]
 RULES = sorted((ROOT / "prometheus/rules").glob("*.yml"))
@@ -150,9 +151,10 @@ def test_alert_is_tested_both_ways(name: str) -> None:
 
 
 def test_the_healthy_run_has_every_metric() -> None:
-    """The two hours in which nothing may fire feed every family of the catalogue."""
+    """The two hours in which nothing may fire feed every family of the catalogues."""
     text = (ROOT / "prometheus/tests/healthy.yml").read_text()
     fed = set(re.findall(r"series: '(\w+)", text))
-    names = {metric.name + ("_bucket" if metric.kind == "histogram" else "") for metric in CATALOGUE}
+    catalogue = (*CATALOGUE, *JOB_CATALOGUE)
+    names = {metric.name + ("_bucket" if metric.kind == "histogram" else "") for metric in catalogue}
 
     assert names - fed == NOT_WHEN_HEALTHY

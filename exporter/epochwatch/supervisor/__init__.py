@@ -1,0 +1,13 @@
+"""Watches commands from outside: `epochwatch run`, and what a scheduler of several jobs is made of.
+
+What is to run (jobspec) → one run of it (runner) → how it went (ended) → what is known of the job (jobbook) →
+/metrics (collector) and messages (events, herald). Who builds on it:
+
+- `JobSpec` is a job's description, checked; `command` makes one of flags, a scheduler one of each entry of a file.
+- `JobBook` is the plain state of one job. Whoever starts runs owns `next_start_at` and moves it on only when a run
+  really starts; a start that is left out is `book.skip(at)`.
+- `Runner(spec, book, herald).run(signals)` makes one run, restarts included, and gives an `Ended`; it writes the
+  start and the end into the book and tells them. It may be called on any thread, again and again.
+- `Signals` is how the outside reaches a run: `signals.put(SIGTERM)` from a handler or another thread.
+- `Supervisor(settings, books)` serves the books and owns the herald; one for a process, whatever number of jobs.
+"""

@@ -1,0 +1,153 @@
+"""The command `epochwatch run`: flags in, one supervised run, its exit code out."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ..errors import EpochwatchError
+from .durations import bytes_of, seconds_of
+from .jobbook import JobBook
+from .jobspec import JobSpec
+from .runner import Runner
+from .signals import Signals, received
+from .supervisor import PORT, Supervisor, read_settings
+
+Read = Callable[[click.Context, click.Parameter, str | None], Any]
+
+
+def read_by(read: Callable[[str], Any]) -> Read:
+    """Takes what reads an option's text, its ValueError being the message, and gives a callback of click's."""
+
+    def callback(context: click.Context, parameter: click.Parameter, text: str | None) -> Any:
+        try:
+            return None if text is None else read(text)
+        except ValueError as error:
+            raise click.BadParameter(f"{error}; got {text!r}") from None
+
+    return callback
+
+
+@click.command(
+    short_help="Run a command under supervision.",
+    context_settings={"allow_interspersed_args": False, "show_default": True, "max_content_width": 100},
+)
+@click.option(
+    "--job", metavar="NAME", envvar="EPOCHWATCH_JOB", help="The job's name. [default: the script's]"
+)
+@click.option(
+    "--timeout",
+    metavar="DURATION",
+    callback=read_by(seconds_of),
+    envvar="EPOCHWATCH_JOB_TIMEOUT",
+    help='How long it may take, restarts included, as in "8h". At its end SIGTERM, then SIGKILL.',
+)
+@click.option(
+    "--stop-grace",
+    metavar="DURATION",
+    callback=read_by(seconds_of),
+    default="30s",
+    envvar="EPOCHWATCH_JOB_STOP_GRACE",
+    help="Between SIGTERM and SIGKILL, where the supervisor ends a process.",
+)
+@click.option(
+    "--restarts",
+    type=int,
+    default=0,
+    envvar="EPOCHWATCH_JOB_RESTARTS",
+    help="How often it is started again if it fails.",
+)
+@click.option(
+    "--restart-delay",
+    metavar="DURATION",
+    callback=read_by(seconds_of),
+    default="10s",
+    envvar="EPOCHWATCH_JOB_RESTART_DELAY",
+    help="Before the first restart; doubled each time, to 5 minutes at most.",
+)
+@click.option(
+    "--log-file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    envvar="EPOCHWATCH_JOB_LOG_FILE",
+    help="Write the output there too.",
+)
+@click.option(
+    "--log-size",
+    metavar="SIZE",
+    callback=read_by(bytes_of),
+    default="100M",
+    envvar="EPOCHWATCH_JOB_LOG_SIZE",
+    help="Turn the log over at this size: FILE becomes FILE.1.",
+)
+@click.option(
+    "--log-files", type=int, default=5, envvar="EPOCHWATCH_JOB_LOG_FILES", help="How many old logs to keep."
+)
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=PORT,
+    envvar="EPOCHWATCH_JOB_PORT",
+    help="Port of /metrics; 0 takes a free one, and so does a port that is taken.",
+)
+@click.option("--addr", envvar="EPOCHWATCH_ADDR", metavar="HOST", help="Address to serve on. [default: all]")
+@click.option(
+    "--alertmanager-url",
+    metavar="URL",
+    envvar="EPOCHWATCH_ALERTMANAGER_URL",
+    help="Tell the end to Alertmanager; several separated by commas. The command is told of it too.",
+)
+@click.option(
+    "--notify",
+    metavar="ROBOT",
+    envvar="EPOCHWATCH_NOTIFY",
+    help="Tell it straight to a robot: dingtalk, feishu or wecom, whose address is in DINGTALK_WEBHOOK, ...",
+)
+@click.option(
+    "--language", type=click.Choice(["zh", "en"]), envvar="EPOCHWATCH_LANGUAGE", help="Of a robot's messages."
+)
+@click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
+def run(job: str | None, port: int, command: tuple[str, ...], **options: Any) -> None:
+    """Runs COMMAND, passes its output and signals through and its exit code out, and tells how it ended.
+
+    Its own flags may follow as they are; -- before it does no harm:
+
+    \b
+      epochwatch run --timeout 8h --restarts 3 -- python train.py --lr 0.1
+    """
+    logging.basicConfig(format="epochwatch: %(message)s", level=logging.WARNING)
+    told = {name: options.pop(name) for name in ("addr", "alertmanager_url", "notify", "language")}
+    seconds = {f"{name}_seconds": options.pop(name) for name in ("timeout", "stop_grace", "restart_delay")}
+    size = options.pop("log_size")
+    try:
+        name = job or name_of(command)
+        spec = JobSpec(name, command, log_size_bytes=size, **seconds, **options)
+        settings = read_settings({"run": name, "port": port, **told}, os.environ)
+        book = JobBook(spec)
+        supervisor = Supervisor(settings, [book])
+    except EpochwatchError as error:
+        raise click.UsageError(str(error)) from None
+    supervisor.start()
+    signals = Signals()
+    with received(signals):
+        try:
+            ended = Runner(spec, book, supervisor.herald).run(signals)
+        finally:
+            supervisor.close()
+            signals.close()
+    sys.exit(ended.exit_code)
+
+
+def name_of(command: tuple[str, ...]) -> str:
+    """Takes a command and gives what a job is called if nobody says: its script, its module or its program."""
+    for before, part in zip(("", *command), command, strict=False):
+        if part.endswith(".py"):
+            return Path(part).stem or "job"
+        if before == "-m" and part:
+            return part
+    return Path(command[0]).name or "job"

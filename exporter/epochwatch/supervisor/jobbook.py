@@ -1,0 +1,70 @@
+"""The plain state of one job: what /metrics shows of it, and what a scheduler keeps over its own restart.
+
+Written by whoever runs the job, read by the collector on another thread; every field is replaced whole.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from .catalogue import OUTCOMES, PATTERNS
+from .ended import Ended, Outcome
+from .jobspec import JobSpec
+
+
+class Usage(NamedTuple):
+    """What the processes of a run have used: CPU since its start, memory now."""
+
+    cpu_seconds: float
+    resident_bytes: float | None
+
+
+@dataclass
+class JobBook:
+    """What is known of one job.
+
+    Attributes:
+        state: One of `catalogue.STATES`.
+        next_start_at: When it is to start next; written by the scheduler alone.
+        cpu_seconds: Of the runs that have ended.
+        usage: Reads what the present run uses; None while nothing runs.
+    """
+
+    spec: JobSpec
+    state: str = "idle"
+    next_start_at: float | None = None
+    last_start_at: float | None = None
+    last_end_at: float | None = None
+    last_success_at: float | None = None
+    last_exit_code: int | None = None
+    last_duration_seconds: float | None = None
+    runs: Counter[str] = field(default_factory=lambda: Counter(dict.fromkeys(OUTCOMES, 0)))
+    matches: Counter[str] = field(default_factory=lambda: Counter(dict.fromkeys(PATTERNS, 0)))
+    cpu_seconds: float = 0.0
+    usage: Callable[[], Usage | None] | None = None
+
+    def begin(self, at: float) -> None:
+        """Takes that a run starts now."""
+        self.last_start_at = at
+        self.state = "running"
+
+    def restart(self, waiting: bool) -> None:
+        """Takes that the run waits for its next attempt, or makes it now."""
+        self.state = "restarting" if waiting else "running"
+
+    def end(self, ended: Ended) -> None:
+        """Takes how the run ended."""
+        self.last_end_at = ended.ended_at
+        self.last_exit_code = ended.exit_code
+        self.last_duration_seconds = ended.seconds
+        if ended.succeeded:
+            self.last_success_at = ended.ended_at
+        self.runs[ended.outcome.value] += 1
+        self.state = "idle"
+
+    def skip(self) -> None:
+        """Takes that a start was left out because the run before it still goes on."""
+        self.runs[Outcome.SKIPPED.value] += 1

@@ -1,0 +1,77 @@
+"""What is told of a job, in English and Chinese; pure.
+
+The names are those of the alerts whose rules find the same out later, and each event carries `job_name`:
+Alertmanager's inhibition keeps the rule quiet. `run_id` is each run's own, so that two nights are two events.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from ..events import Event
+from ..failure import cut
+from ..phrases import Words, duration
+from .ended import Ended, Outcome
+from .jobspec import JobSpec
+
+COMMAND_LIMIT = 200
+LINE_LIMIT = 160
+LINES_TOLD = 10
+
+
+def ended_event(spec: JobSpec, ended: Ended, run_id: str) -> Event:
+    """Takes a run that has ended and gives its event: finished, interrupted or failed."""
+    if ended.succeeded:
+        name, severity, said = "TrainingJobFinished", "info", Words("job finished", "任务完成")
+    elif ended.outcome is Outcome.SIGNAL and ended.stopped:
+        name, severity, said = "TrainingJobInterrupted", "info", ended.cause
+    else:
+        name, severity, said = "TrainingJobFailed", "critical", ended.cause
+    lines = [*_spent(ended), *_command(spec)]
+    if severity == "critical":
+        lines += [*_log(spec), *_last_lines(ended)]
+    labels = {**job_labels(spec, run_id, ended.runs), "outcome": ended.outcome.value}
+    return Event(name, severity, ended.ended_at, said, tuple(lines), labels, final=True)
+
+
+def restarting(spec: JobSpec, ended: Ended, run_id: str, number: int, delay_seconds: float) -> Event:
+    """Takes an attempt that has ended and gives the event that the command is started again, the `number`th time."""
+    pause = duration(delay_seconds)
+    said = Words(
+        f"{ended.cause.en}; starting again in {pause.en} (restart {number} of {spec.restarts})",
+        f"{ended.cause.zh}；{pause.zh}后重新启动（第 {number}/{spec.restarts} 次）",
+    )
+    lines = (*_spent(ended), *_command(spec), *_log(spec), *_last_lines(ended))
+    labels = {**job_labels(spec, run_id, ended.runs), "restart": str(number)}
+    return Event("TrainingJobRestarted", "warning", ended.ended_at, said, lines, labels)
+
+
+def job_labels(spec: JobSpec, run_id: str, runs: tuple[str, ...] = ()) -> Mapping[str, str]:
+    """Gives the labels of a job's event; `run` is the training's own name if it has told one."""
+    return {"job_name": spec.name, "run": runs[-1] if runs else spec.name, "run_id": run_id}
+
+
+def _spent(ended: Ended) -> Iterator[Words]:
+    spent = duration(ended.seconds)
+    again = ended.attempts - 1
+    yield Words(
+        f"exit code {ended.exit_code} after {spent.en}" + (f", restarted {again} times" if again > 0 else ""),
+        f"退出码 {ended.exit_code}，用时 {spent.zh}" + (f"，重启 {again} 次" if again > 0 else ""),
+    )
+
+
+def _command(spec: JobSpec) -> Iterator[Words]:
+    command = cut(spec.said_command, COMMAND_LIMIT)
+    yield Words(f"command: {command}", f"命令：{command}")
+
+
+def _log(spec: JobSpec) -> Iterator[Words]:
+    if spec.log_file is not None:
+        yield Words(f"log: {spec.log_file}", f"日志：{spec.log_file}")
+
+
+def _last_lines(ended: Ended) -> Iterator[Words]:
+    for line in ended.last_lines[-LINES_TOLD:]:
+        shown = cut(line, LINE_LIMIT)
+        if shown:
+            yield Words.same(shown)

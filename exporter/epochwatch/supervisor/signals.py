@@ -1,0 +1,70 @@
+"""How the outside reaches a run: signals to be passed on, put by a handler or by another thread."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+from collections import deque
+from collections.abc import Iterator
+from types import FrameType
+
+# What a process can be told from outside. Those that were ignored stay so (nohup).
+FORWARDED = tuple(
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGUSR1", "SIGUSR2")
+)
+
+
+class Signals:
+    """Signals on their way to a run, oldest first; `fileno` is readable while there are some."""
+
+    def __init__(self) -> None:
+        self._waiting: deque[int] = deque()
+        self._read_end, self._write_end = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+
+    def put(self, number: int) -> None:
+        """Leaves a signal for the run. May be called by a signal handler, and by any thread."""
+        self._waiting.append(number)
+        with contextlib.suppress(BlockingIOError):  # the run has enough to wake up for
+            os.write(self._write_end, b"!")
+
+    def take(self) -> list[int]:
+        """Gives the signals that have come since."""
+        with contextlib.suppress(BlockingIOError):
+            while os.read(self._read_end, 4096):
+                pass
+        taken = []
+        with contextlib.suppress(IndexError):
+            while True:
+                taken.append(self._waiting.popleft())
+        return taken
+
+    def fileno(self) -> int:
+        return self._read_end
+
+    def close(self) -> None:
+        """Closes the descriptors."""
+        for end in (self._read_end, self._write_end):
+            os.close(end)
+
+
+@contextlib.contextmanager
+def received(signals: Signals, numbers: tuple[int, ...] = FORWARDED) -> Iterator[None]:
+    """Lets this process's own signals come to `signals`.
+
+    Raises:
+        ValueError: If it is not called on the main thread, where alone Python allows it.
+    """
+
+    def on_signal(number: int, frame: FrameType | None) -> None:
+        signals.put(number)
+
+    previous = {}
+    for number in numbers:
+        if signal.getsignal(number) not in (None, signal.SIG_IGN):
+            previous[number] = signal.signal(number, on_signal)
+    try:
+        yield
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)

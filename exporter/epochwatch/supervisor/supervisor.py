@@ -1,0 +1,120 @@
+"""The one place where a supervisor is wired together: the jobs' books, the endpoint that shows them, the herald."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from urllib.parse import urlsplit
+
+from prometheus_client import CollectorRegistry
+
+from ..courier import Courier
+from ..identity import reachable_target
+from ..listening import listen, tls_context
+from ..notify import alertmanagers, robots
+from ..pages import Pages, Scrapes
+from ..ranks import Place
+from ..server import Server
+from ..settings import Settings
+from ..spokesman import Spokesman, job_id
+from ..troubles import LOGGER, Troubles
+from .collector import JobCollector
+from .herald import JobHerald
+from .jobbook import JobBook
+
+PORT = 9401
+HOLD_SECONDS = 30.0
+
+# What of the environment is the supervisor's as well as the training's; the rest of EPOCHWATCH_* is the training's.
+SHARED = (
+    "alertmanager_url",
+    "notify",
+    "language",
+    "labels",
+    "addr",
+    "advertise",
+    "tls_cert",
+    "tls_key",
+    "token",
+    "token_file",
+)
+
+
+def read_settings(arguments: Mapping[str, object], environ: Mapping[str, str]) -> Settings:
+    """Takes what the command line says (None is "not given") and the environment, gives the supervisor's settings.
+
+    Raises:
+        SettingsError: If one of them is wrong.
+    """
+    shared = {f"EPOCHWATCH_{name.upper()}" for name in SHARED}
+    own = {name: value for name, value in environ.items() if name in shared}
+    return Settings.read(arguments, own)
+
+
+class Supervisor:
+    """Serves and tells of jobs, from `start` to `close`; who runs them asks for `herald` and keeps the books.
+
+    Args:
+        settings: `run` is what the endpoint's page is called; `labels` are on all events.
+        books: One for each job; may grow while it serves.
+
+    Raises:
+        ServeError: If the address cannot be served on.
+        SettingsError: If a robot's address is not there or cannot be right.
+    """
+
+    def __init__(
+        self, settings: Settings, books: Sequence[JobBook], environ: Mapping[str, str] = os.environ
+    ) -> None:
+        self.troubles = Troubles()
+        self._scrapes = Scrapes()
+        registry = CollectorRegistry()
+        registry.register(JobCollector(books, on_error=self.troubles.report_exception))
+        tls = None if settings.tls_cert is None else tls_context(settings.tls_cert, settings.tls_key)
+        pages = Pages(settings.run, registry, self._scrapes, self.troubles, settings.token)
+        self._server = Server(listen(settings.addr, settings.port), pages, tls=tls)
+        self.port = self._server.port
+        target = reachable_target(settings.addr, self.port, settings.advertise, 0)
+        self.url = f"{'http' if tls is None else 'https'}://{target}"
+        try:
+            self.herald = self._make_herald(settings, environ)
+        except BaseException:
+            self._server.close()
+            raise
+
+    def start(self) -> None:
+        """Starts to serve and to tell."""
+        self._server.start()
+        self.herald.start()
+        LOGGER.info("jobs: metrics at %s/metrics", self.url)
+
+    def close(self, hold: bool = True) -> None:
+        """Tells what is left to tell, and serves no more.
+
+        Args:
+            hold: Whether to show the end until it was scraped: two scrape intervals at most, 30 s at most, not at all
+                if nobody ever scraped.
+        """
+        try:
+            self.herald.close()
+            if hold:
+                self._scrapes.wait_for_next(HOLD_SECONDS)
+        finally:
+            self._server.close()
+
+    def _make_herald(self, settings: Settings, environ: Mapping[str, str]) -> JobHerald:
+        place = Place()
+        spokesman = Spokesman(place, job_id(place, environ))
+        channels = [
+            *alertmanagers(settings, spokesman, self.url),
+            *robots(settings, spokesman, self.url, environ),
+        ]
+        couriers = [Courier(channel, self.troubles) for channel in channels]
+        return JobHerald(couriers, environ=environ, secrets=list(_secrets(settings)))
+
+
+def _secrets(settings: Settings) -> Iterator[str]:
+    if settings.token is not None:
+        yield settings.token.reveal()
+    for address in (settings.alertmanager_url or "").split(","):
+        yield urlsplit(address).password or ""
