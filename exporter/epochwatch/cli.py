@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from . import __version__
+from .report.commands import COMMANDS
 from .supervisor.command import run
 
 
@@ -15,3 +16,5 @@ def main() -> None:
 
 
 main.add_command(run)
+for command in COMMANDS:
+    main.add_command(command)

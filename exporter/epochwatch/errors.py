@@ -1,9 +1,12 @@
-"""The errors a user of the training side can meet, all of them before a training starts and none after it.
+"""The errors a user of the training side can meet: before a training starts and from commands, none in the loop.
 
 EpochwatchError
-├── SettingsError   an argument or an environment variable is wrong
-├── ServeError      the address given cannot be served on
-└── JobError        a job's description is wrong
+├── SettingsError      an argument or an environment variable is wrong
+├── ServeError         the address given cannot be served on
+├── JobError           a job's description is wrong
+└── HistoryError       the history of runs cannot be used; in a training it is counted and logged
+    ├── UnknownRunError    no run or baseline is called so; says which ones are
+    └── ComparisonError    two runs cannot be held against each other; says by what they can
 
 What NVML says (GpuError in nvml.py) is none of them: it never leaves the GPU's thread and the scrape, where it
 is counted, logged and shown as a collector that is down.
@@ -26,3 +29,15 @@ class ServeError(EpochwatchError, OSError):
 
 class JobError(EpochwatchError, ValueError):
     """A job of `epochwatch run` or of a scheduler's file is described wrongly."""
+
+
+class HistoryError(EpochwatchError):
+    """The history of runs cannot be read or written."""
+
+
+class UnknownRunError(HistoryError):
+    """No run or baseline is called so."""
+
+
+class ComparisonError(HistoryError):
+    """Two runs have no value in common by which one could be better."""
