@@ -4,6 +4,8 @@ EpochwatchError
 ├── SettingsError      an argument or an environment variable is wrong
 ├── ServeError         the address given cannot be served on
 ├── JobError           a job's description is wrong
+├── ScheduleError      a cron expression, a time zone or a file of jobs is wrong
+├── StateError         what is kept of a job cannot be read, written or locked
 └── HistoryError       the history of runs cannot be used; in a training it is counted and logged
     ├── UnknownRunError    no run or baseline is called so; says which ones are
     └── ComparisonError    two runs cannot be held against each other; says by what they can
@@ -41,3 +43,11 @@ class UnknownRunError(HistoryError):
 
 class ComparisonError(HistoryError):
     """Two runs have no value in common by which one could be better."""
+
+
+class ScheduleError(EpochwatchError, ValueError):
+    """A cron expression, a time zone or a file of jobs is wrong."""
+
+
+class StateError(EpochwatchError, OSError):
+    """What is kept of a job between its runs cannot be read, written or locked."""

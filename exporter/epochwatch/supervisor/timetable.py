@@ -1,0 +1,72 @@
+"""What is to be done about a job's schedule now: wait, start a run, or say that a start was missed.
+
+A start may be late by the grace, after which it is missed: it is told, and the next regular one is waited for. A
+training of the night is not caught up on in the morning, when people need the GPUs. The promised time moves on only
+when a run really starts, so that Prometheus sees the missed one until then.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from enum import Enum, auto
+
+from .cron import Cron
+from .state import JobState
+
+# A scheduler that looks once a second, on a busy machine, is never as late as this.
+SHORTEST_LATENESS_SECONDS = 60.0
+
+
+class Due(Enum):
+    """What a job's schedule asks for."""
+
+    NOTHING = auto()
+    START = auto()
+    MISSED = auto()
+
+
+@dataclass(frozen=True)
+class Timetable:
+    """The schedule of one job.
+
+    Args:
+        grace_seconds: How late a start may be.
+    """
+
+    cron: Cron
+    grace_seconds: float
+
+    def taken_up(self, state: JobState, now: float) -> JobState:
+        """Gives the state with which a scheduler begins; what was promised by this schedule still holds."""
+        same = (state.schedule, state.timezone) == (self.cron.expression, self.cron.timezone)
+        # A promise from a time that is yet to come is one of a clock that was wrong.
+        holds = same and state.next_start is not None and state.settled is not None and state.settled <= now
+        return replace(
+            state,
+            schedule=self.cron.expression,
+            timezone=self.cron.timezone,
+            grace_seconds=self.grace_seconds,
+            next_start=state.next_start if holds else self.cron.next_after(now),
+            settled=state.settled if holds else now,
+        )
+
+    def due(self, state: JobState, now: float) -> Due:
+        """Tells what is to be done now."""
+        waiting = self.next_attempt(state, now)
+        if waiting > now:
+            return Due.NOTHING
+        late = max(self.grace_seconds, SHORTEST_LATENESS_SECONDS)
+        # A later regular time may have come within the grace: one run serves both.
+        return Due.START if self.cron.next_after(max(waiting - 1, now - late)) <= now else Due.MISSED
+
+    def next_attempt(self, state: JobState, now: float) -> float:
+        """Gives the first start that is not settled, a Unix time."""
+        return self.cron.next_after(now if state.settled is None else state.settled)
+
+    def started(self, state: JobState, now: float) -> JobState:
+        """Gives the state once a run has really started."""
+        return replace(state, last_start=now, settled=now, next_start=self.cron.next_after(now))
+
+    def left_out(self, state: JobState, now: float) -> JobState:
+        """Gives the state once it is clear that the starts up to now make no run; the promise stays."""
+        return replace(state, settled=now)
