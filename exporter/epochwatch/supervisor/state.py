@@ -72,8 +72,8 @@ class StateFile:
         except OSError as error:
             raise _unusable(directory, error) from error
 
-    def read(self) -> JobState:
-        """Gives what the file says; nothing known if there is none, or if it is damaged, which is then set aside.
+    def read(self, otherwise: JobState | None = None) -> JobState:
+        """Gives what the file says; if there is none, or it is damaged, which is then set aside, gives `otherwise`.
 
         Raises:
             StateError: If it cannot be read, or a newer epochwatch wrote it.
@@ -81,14 +81,14 @@ class StateFile:
         try:
             text = self.path.read_bytes()
         except FileNotFoundError:
-            return JobState()
+            return otherwise or JobState()
         except OSError as error:
             raise _unusable(self.path, error) from error
         try:
             return parsed(text, self.path)
         except ValueError as error:
             self._set_aside(error)
-            return JobState()
+            return otherwise or JobState()
 
     def write(self, state: JobState) -> None:
         """Replaces the file.
@@ -112,14 +112,17 @@ class StateFile:
                 unfinished.unlink()
             raise _unusable(self.path, error) from error
 
-    def update(self, change: Callable[[JobState], JobState]) -> JobState:
+    def update(self, change: Callable[[JobState], JobState], otherwise: JobState | None = None) -> JobState:
         """Reads, changes and writes while nobody else does, and gives what was written.
+
+        Args:
+            otherwise: What is changed where the file says nothing; nothing known by default.
 
         Raises:
             StateError: As `read` and `write`.
         """
         with self._alone():
-            state = change(self.read())
+            state = change(self.read(otherwise))
             self.write(state)
             return state
 
@@ -143,7 +146,7 @@ class StateFile:
         except OSError as error:
             raise _unusable(self.path, error) from error
         LOGGER.warning(
-            "%s is damaged (%s): it is kept as %s, and nothing is known of the earlier runs of %s",
+            "%s is damaged (%s): it is kept as %s, and what it said of the runs of %s is lost",
             self.path,
             why,
             aside.name,

@@ -57,7 +57,7 @@ def test_every_cut_of_a_file_is_noticed(tmp_path: Path, caplog: pytest.LogCaptur
         assert file.read() == JobState()
         assert not file.path.exists()
 
-    assert "nothing is known of the earlier runs of nightly" in caplog.text
+    assert "what it said of the runs of nightly is lost" in caplog.text
     assert list(tmp_path.glob("nightly.job.damaged-*"))
 
 
@@ -153,6 +153,16 @@ def test_updates_of_two_processes_both_count(tmp_path: Path) -> None:
 
     assert [other.wait(60) for other in others] == [0, 0]
     assert StateFile(tmp_path, "nightly").read().runs == {"success": 40, "failure": 40}
+
+
+def test_who_still_knows_does_not_forget_with_the_file(tmp_path: Path) -> None:
+    """A file that is deleted or damaged under a running scheduler is written anew from what that knows."""
+    file = StateFile(tmp_path, "nightly")
+
+    assert file.update(lambda state: counted(state, "success"), FULL).runs["success"] == 4
+    file.path.write_text("{")
+    assert file.update(lambda state: counted(state, "success"), FULL).runs["success"] == 4
+    assert file.update(lambda state: counted(state, "success"), FULL).runs["success"] == 5
 
 
 def test_counting_leaves_the_rest() -> None:
