@@ -9,7 +9,7 @@ import selectors
 import signal
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from ..phrases import Words
@@ -46,27 +46,48 @@ class Runner:
         self._now = now
         self._clock = clock
 
-    def run(self, signals: Signals) -> Ended:
+    def run(
+        self,
+        signals: Signals,
+        *,
+        inherited: Sequence[int] = (),
+        on_start: Callable[[float], None] = lambda at: None,
+    ) -> Ended:
         """Runs the command until its end and gives that; what comes to `signals` meanwhile is passed on.
 
         Whatever the command does is a value here; nothing is raised for it.
+
+        Args:
+            inherited: File descriptors that the command gets: it holds a scheduler's lock if the supervisor is killed.
+            on_start: Is called once the command really runs, with the time; not called for one that cannot start.
         """
-        started_at = self._now()
-        self._book.begin(started_at)
-        ended = self._attempt(started_at, signals)
+        ended = self._attempt(self._now(), signals, inherited, on_start)
+        if ended.attempts == 0 and self._spec.schedule is not None:
+            return ended  # no run: the scheduler tells of a start that was missed
         self._book.end(ended)
         if not ended.told:
             self._herald.tell(jobevents.ended_event(self._spec, ended, secrets.token_hex(6)))
         return ended
 
-    def _attempt(self, started_at: float, signals: Signals) -> Ended:
+    def _attempt(
+        self,
+        started_at: float,
+        signals: Signals,
+        inherited: Sequence[int],
+        on_start: Callable[[float], None],
+    ) -> Ended:
         try:
             process = subprocess.Popen(
-                self._spec.command, cwd=self._spec.cwd, env={**os.environ, **self._spec.env}
+                self._spec.command,
+                cwd=self._spec.cwd,
+                env={**os.environ, **self._spec.env},
+                pass_fds=inherited,
             )
         except OSError as error:
             cause = Words.same(f"{self._spec.command[0]}: {error.strerror}")
             return Ended(Outcome.FAILURE, 127, started_at, self._now(), cause, attempts=0)
+        self._book.begin(started_at)
+        on_start(started_at)
         stopped = False
         with selectors.DefaultSelector() as selector:
             end = os.pidfd_open(process.pid)
