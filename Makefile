@@ -1,5 +1,6 @@
 #: make demo          the main job, with real processes; KEEP=1 leaves it running
 #: make test          every test; ARGS="tests/exporter -k plateau" some, JOBS=1 one at a time
+#: make test-newer    the stack tests on Debian trixie's Prometheus and Alertmanager
 #: make lint          format, types, imports, shipped YAML, rules and dashboards
 #: make bench         what epochwatch costs a training, what the bridge bears; ARGS=--quick for a look
 #: make chaos         the bridge killed a hundred times, bursts, an outage; KILLS=300 for longer
@@ -7,7 +8,7 @@
 #: make format        mend the format
 #: make clean         forget everything that set-up made
 .DEFAULT_GOAL := help
-.PHONY: help demo test chaos bench test-compose lint format clean setup-demo setup-dev setup-bench setup-prometheus
+.PHONY: help demo test test-newer chaos bench test-compose lint format clean setup-demo setup-dev setup-bench setup-prometheus
 
 PY := .venv/bin/python
 # Most stack tests wait for a scrape or a timer, so three at a time keep two cores busy. A file's tests stay together:
@@ -41,6 +42,13 @@ demo: setup-demo setup-prometheus
 
 test: setup-dev setup-prometheus
 	@$(PY) -m pytest -n $(JOBS) --dist loadfile $(ARGS)
+
+# The oldest versions that are supported are Debian bookworm's, which make test has there.
+NEWER := $(CURDIR)/.stack/trixie
+
+test-newer: setup-dev
+	@$(PY) prometheus/install.py --suite trixie
+	@EPOCHWATCH_STACK=$(NEWER) $(PY) -m pytest -n $(JOBS) --dist loadfile tests/stack $(ARGS)
 
 # One at a time: these measure how long things take.
 KILLS ?= 100

@@ -11,6 +11,7 @@ configurations are given to promtool and amtool besides. Needs .stack/bin (prome
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -227,7 +228,7 @@ def place_of(said: str, text: str) -> int:
 
 def tool(name: str, *arguments: str) -> str:
     """Takes a call of promtool or amtool, gives what it says if it refuses, else nothing."""
-    program = ROOT / ".stack/bin" / name
+    program = Path(os.environ.get("EPOCHWATCH_STACK") or ROOT / ".stack").resolve() / "bin" / name
     if not program.exists():
         raise SystemExit(f"no {program}; run prometheus/install.py first")
     answer = subprocess.run([program, *arguments], capture_output=True, text=True, check=False)

@@ -24,7 +24,8 @@ import requests
 import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
-BINARIES = ROOT / ".stack" / "bin"
+# Where prometheus/install.py puts them; the same variable moves both.
+BINARIES = Path(os.environ.get("EPOCHWATCH_STACK") or ROOT / ".stack").resolve() / "bin"
 PR_SET_PDEATHSIG = 1
 
 

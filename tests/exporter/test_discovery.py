@@ -15,15 +15,14 @@ from pathlib import Path
 import pytest
 
 import epochwatch
+from demo.stack import BINARIES
 from epochwatch.discovery import TargetFile
 
 from .conftest import scrape, wait_until
 
 Start = Callable[..., epochwatch.Run]
 Trainer = Callable[..., subprocess.Popen[str]]
-PROMETHEUS = shutil.which(
-    "prometheus", path=f"{Path(__file__).parents[2] / '.stack/bin'}:{os.environ['PATH']}"
-)
+PROMETHEUS = shutil.which("prometheus", path=f"{BINARIES}:{os.environ['PATH']}")
 
 
 def test_a_run_announces_itself_and_takes_it_back(start: Start, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import yaml
+from tests.stack.versions import each_version
 
 from epochwatch.catalogue import CATALOGUE
 from epochwatch.supervisor.catalogue import JOB_CATALOGUE
@@ -18,12 +19,7 @@ from epochwatch.supervisor.catalogue import JOB_CATALOGUE
 ROOT = Path(__file__).parents[2]
 RULES = sorted((ROOT / "prometheus/rules").glob("*.yml"))
 TESTS = sorted((ROOT / "prometheus/tests").glob("*.yml"))
-# The second is there after `prometheus/install.py --suite trixie`.
-PROMTOOLS = [
-    path / "promtool"
-    for path in (ROOT / ".stack/bin", ROOT / ".stack/trixie/bin")
-    if path.parts[-2] == ".stack" or (path / "promtool").exists()
-]
+PROMTOOLS = each_version("promtool")
 ANNOTATIONS = {"summary", "summary_zh", "description", "description_zh", "runbook_url", "dashboard"}
 SEVERITIES = {
     "critical": {
@@ -83,7 +79,7 @@ def run_tests(promtool: Path, paths: list[Path]) -> str:
     return done.stdout + done.stderr if done.returncode else ""
 
 
-@pytest.mark.parametrize("promtool", PROMTOOLS, ids=lambda path: path.parts[-3])
+@pytest.mark.parametrize("promtool", PROMTOOLS)
 def test_promtool_accepts_the_rules(promtool: Path) -> None:
     """Every rule file loads."""
     done = subprocess.run([promtool, "check", "rules", *RULES], capture_output=True, text=True, check=False)
@@ -91,7 +87,7 @@ def test_promtool_accepts_the_rules(promtool: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-@pytest.mark.parametrize("promtool", PROMTOOLS, ids=lambda path: path.parts[-3])
+@pytest.mark.parametrize("promtool", PROMTOOLS)
 def test_promtool_tests_pass(promtool: Path, tmp_path: Path) -> None:
     """Every alert fires, ends and stays silent as its tests say."""
     with ThreadPoolExecutor(2) as pool:

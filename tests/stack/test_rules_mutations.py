@@ -19,8 +19,9 @@ from typing import Any
 import pytest
 import yaml
 
+from demo.stack import binary
+
 ROOT = Path(__file__).parents[2]
-PROMTOOL = ROOT / ".stack/bin/promtool"
 
 
 @dataclass(frozen=True, eq=False)
@@ -229,7 +230,7 @@ def run_promtool(trials: Sequence[Trial]) -> str:
     if not trials:
         return ""
     done = subprocess.run(
-        [PROMTOOL, "test", "rules", *(trial.test_file for trial in trials)],
+        [binary("promtool"), "test", "rules", *(trial.test_file for trial in trials)],
         capture_output=True,
         text=True,
         check=False,
@@ -241,7 +242,7 @@ def run_promtool(trials: Sequence[Trial]) -> str:
 def check_valid(trials: Sequence[Trial]) -> None:
     """Takes trials, sees that each mutant is a rule Prometheus would load: a broken one proves nothing."""
     done = subprocess.run(
-        [PROMTOOL, "check", "rules", "--lint=none", *(trial.rule_file for trial in trials)],
+        [binary("promtool"), "check", "rules", "--lint=none", *(trial.rule_file for trial in trials)],
         capture_output=True,
         text=True,
         check=False,
