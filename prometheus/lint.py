@@ -32,6 +32,7 @@ SHIPPED = (
     "grafana/**/*.yml",
     "grafana/**/*.json",
     "examples/**/*.yml",
+    "alertbridge/*.yml",
     "docker-compose.yml",
 )
 
@@ -93,7 +94,7 @@ def lint(paths: Iterable[Path]) -> Iterator[Problem]:
     for path in paths:
         try:
             # JSON is YAML; marks are what a JSON parser does not give.
-            document = yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.CSafeLoader)
+            documents = list(yaml.compose_all(path.read_text(encoding="utf-8"), Loader=yaml.CSafeLoader))
         except (yaml.YAMLError, UnicodeDecodeError) as error:
             yield Problem(path, *fault_of(error))
             continue
@@ -101,7 +102,10 @@ def lint(paths: Iterable[Path]) -> Iterator[Problem]:
             yield Problem(path, 1, f"cannot be read: {error.strerror}")
             continue
         found = [
-            fault for expression in expressions_in(path, document) for fault in faults(expression, known)
+            fault
+            for document in documents
+            for expression in expressions_in(path, document)
+            for fault in faults(expression, known)
         ]
         # promtool would say the same of a broken expression once more.
         yield from found or refused(path)

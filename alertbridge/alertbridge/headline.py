@@ -95,7 +95,7 @@ def headline_of(first: Alert, notification: Notification, lens: Lens, *, digest:
         colour=sign.colour,
         name=alertview.name_of(first, lens) if len(names) == 1 else _kinds(len(names), lens.language),
         subject=subject_of(notification, lens),
-        counted=_counted(firing, resolved, lens.language),
+        counted=_counted(firing, resolved, notification.truncated_alerts, lens.language),
         brief=alertview.brief_of(first, lens)
         if firing == 1 and not resolved and not digest
         else Markdown(""),
@@ -107,10 +107,12 @@ def _kinds(count: int, language: Language) -> Markdown:
     return Markdown(f"{count} 种告警" if language == "zh" else f"{count} kinds of alerts")
 
 
-def _counted(firing: int, resolved: int, language: Language) -> Markdown:
-    if firing + resolved == 1:
+def _counted(firing: int, resolved: int, left_out: int, language: Language) -> Markdown:
+    # Of those that Alertmanager left out nobody knows which have ended; most often all are alike.
+    total = firing + resolved + left_out
+    if total == 1:
         return Markdown("")
-    count = str(firing + resolved)
+    count = str(total)
     if firing and resolved:
         fires, ended = ("条触发，", "条已解除") if language == "zh" else ("firing, ", "resolved")
         count = f"{firing} {fires}{resolved} {ended}"

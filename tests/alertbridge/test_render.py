@@ -252,7 +252,7 @@ def test_what_does_not_fit_is_counted_and_linked() -> None:
     assert "[全部告警](http://alertmanager:9093/#/alerts?receiver=ml)" in message.text
     assert message.text.index("the-worst") < message.text.index("run-0-")
     assert "（9999 条，11-23 03:15 起）" in message.text
-    assert message.title == "🔴 严重 训练卡住不动（10000 条）"
+    assert message.title == "🔴 严重 训练卡住不动（10007 条）"
 
 
 def test_a_single_giant_alert_fits() -> None:

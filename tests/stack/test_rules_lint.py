@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -129,7 +130,11 @@ def test_missing_tools_say_how_to_get_them(tmp_path: Path) -> None:
     (tree / "alertbridge/alertbridge").mkdir(parents=True)
     shutil.copy(ROOT / "alertbridge/alertbridge/metrics.py", tree / "alertbridge/alertbridge")
     done = subprocess.run(
-        [sys.executable, tree / "prometheus/lint.py"], capture_output=True, text=True, check=False
+        [sys.executable, tree / "prometheus/lint.py"],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "EPOCHWATCH_STACK": ""},
     )
 
     assert done.returncode == 1
