@@ -20,11 +20,11 @@ import requests
 import yaml
 from flask import Flask
 
+from alertbridge.listening import listening, port_of
 from alertbridge.sandbox.app import create_app as create_sandbox
 from alertbridge.sandbox.call import Limit, Rules
 from alertbridge.sandbox.serving import SandboxServer
 from alertbridge.secret import Secret
-from alertbridge.serving import listening, port_of
 
 Body = Callable[..., str]
 TOKEN, SECRET, PASSWORD = "4f2a9c0d5e7b813f6a60", "SEC7b1e0c4f9a2d4c5e8f3a", "hook-me-up-8842"
