@@ -210,16 +210,16 @@ def _waiting_groups(connection: Connection, receiver: str) -> list[WaitingGroup]
 def _waiting_groups_query() -> Select[Any]:
     receiver: BindParameter[str] = bindparam("receiver")
     other = notifications.alias("other")
-    on_its_way = exists().where(
-        other.c.receiver == receiver,
-        other.c.state == "sending",
-        other.c.group_hash == notifications.c.group_hash,
-    )
+    on_their_way = select(other.c.group_hash).where(other.c.receiver == receiver, other.c.state == "sending")
     critical = func.max(notifications.c.critical).label("critical")
     oldest = func.min(notifications.c.received_at).label("oldest")
     return (
         select(notifications.c.group_hash, critical, oldest)
-        .where(notifications.c.receiver == receiver, notifications.c.state == "waiting", ~on_its_way)
+        .where(
+            notifications.c.receiver == receiver,
+            notifications.c.state == "waiting",
+            notifications.c.group_hash.not_in(on_their_way),
+        )
         .group_by(notifications.c.group_hash)
         .order_by(critical.desc(), func.min(notifications.c.id))
         .limit(DIGEST_GROUPS)

@@ -33,7 +33,7 @@ notifications = Table(
     Column("settled_at", Double),
     # Receivers that could not deliver it before, separated by spaces: a fallback never goes in a circle.
     Column("path", Text, nullable=False),
-    Index("notifications_by_state", "receiver", "state", "group_hash", "id"),
+    Index("notifications_by_state", "receiver", "state", "group_hash", "id", "critical", "received_at"),
     Index("notifications_by_message", "message_id"),
     Index("notifications_by_settled", "state", "settled_at"),
 )
