@@ -14,7 +14,6 @@ from alertbridge.cli_trial import render, send_test
 from alertbridge.logs import set_up_logging
 from alertbridge.outbox.database import Database, move_aside
 from alertbridge.robots.address import foreign_host
-from alertbridge.sandbox.command import sandbox
 from alertbridge.secret import mask_url
 from alertbridge.serving import serve as serve_app
 from alertbridge.settings import Settings
@@ -24,7 +23,21 @@ from alertbridge.wiring import members_of
 log = logging.getLogger(__name__)
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+class _Lazy(click.Group):
+    """Imports the sandbox when it is asked for: a bridge that serves has no use for what it draws pages with."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted([*super().list_commands(ctx), "sandbox"])
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name == "sandbox":
+            from alertbridge.sandbox.command import sandbox
+
+            return sandbox
+        return super().get_command(ctx, cmd_name)
+
+
+@click.group(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="epochwatch", prog_name="alertbridge")
 def main() -> None:
     """Turns Alertmanager's webhooks into signed chat messages, and loses none."""
@@ -97,4 +110,3 @@ def check_config(config: Path | None) -> None:
 main.add_command(outbox)
 main.add_command(render)
 main.add_command(send_test)
-main.add_command(sandbox)

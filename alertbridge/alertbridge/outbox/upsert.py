@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cache
+from importlib import import_module
 from typing import Any
 
 from sqlalchemy import Connection, Table
-from sqlalchemy.dialects import postgresql, sqlite
 
 
 def upsert(connection: Connection, table: Table, rows: Sequence[dict[str, Any]]) -> None:
@@ -38,7 +38,8 @@ def _overwriting(dialect: str, table: Table) -> Any:
 
 
 def _insert(dialect: str, table: Table) -> Any:
-    return (sqlite if dialect == "sqlite" else postgresql).insert(table)
+    # The other store's dialect would be two megabytes for nothing.
+    return import_module(f"sqlalchemy.dialects.{dialect}").insert(table)
 
 
 def _keys(table: Table) -> list[str]:
