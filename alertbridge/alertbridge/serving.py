@@ -10,6 +10,7 @@ from types import FrameType
 
 from flask import Flask
 
+from alertbridge.allocator import share_one_arena
 from alertbridge.bridge import Bridge
 from alertbridge.errors import AlertbridgeError
 from alertbridge.listening import listening, port_of
@@ -29,6 +30,7 @@ def serve(app: Flask, listen: str, announce: Callable[[str], None]) -> None:
     Raises:
         ConfigError: the address cannot be listened on.
     """
+    share_one_arena()
     bridge: Bridge = app.extensions["alertbridge"]
     server = listening(app, listen, bridge.settings.max_body_bytes)
     host = listen.rpartition(":")[0]
