@@ -18,3 +18,6 @@ def main() -> None:
 main.add_command(run)
 for command in COMMANDS:
     main.add_command(command)
+
+if __name__ == "__main__":
+    main()

@@ -6,8 +6,12 @@ What is to run (jobspec) → one run of it (runner) → how it went (ended) → 
 - `JobSpec` is a job's description, checked; `command` makes one of flags, a scheduler one of each entry of a file.
 - `JobBook` is the plain state of one job. Whoever starts runs owns `next_start_at` and moves it on only when a run
   really starts; a start that is left out is `book.skip(at)`.
-- `Runner(spec, book, herald).run(signals)` makes one run, restarts included, and gives an `Ended`; it writes the
-  start and the end into the book and tells them. It may be called on any thread, again and again.
-- `Signals` is how the outside reaches a run: `signals.put(SIGTERM)` from a handler or another thread.
-- `Supervisor(settings, books)` serves the books and owns the herald; one for a process, whatever number of jobs.
+- `Supervisor(settings, books)` serves the books and owns the herald and the nursery; one for a process, whatever
+  number of jobs.
+- `supervisor.runner(book).run(signals)` makes one run, restarts included, and gives an `Ended`; it writes the start and
+  the end into the book and tells them. It may be called on any thread, again and again.
+- `Signals` is how the outside reaches a run: `signals.put(SIGTERM)` from a handler or another thread; each run has one
+  of its own. It passes on what `received` lets in on the main thread.
+- `supervisor.nursery.reap_orphans()` is to be called each second or so where nothing runs and this process is a
+  container's first.
 """

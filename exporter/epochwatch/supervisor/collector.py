@@ -27,21 +27,20 @@ class JobCollector:
         """Gives the families of all jobs, each family once, in the catalogue's order."""
         families = {metric.name: new_family(metric) for metric in c.JOB_CATALOGUE}
         for book in self._books:
-            for reading in readings(book, self._usage(book)):
+            for reading in readings(book, self._used(book)):
                 add_samples(families[reading.metric.name], reading, {})
         return [family for family in families.values() if family.samples]
 
-    def _usage(self, book: JobBook) -> Usage | None:
-        read = book.usage
+    def _used(self, book: JobBook) -> Usage | None:
         try:
-            return None if read is None else read()
+            return book.used()
         except Exception as error:  # /proc has its days; the scrape goes on
             self._on_error("job_usage", error)
             return None
 
 
-def readings(book: JobBook, usage: Usage | None) -> Iterator[Reading]:
-    """Takes a job's book and what its present run uses, gives the job's series; the unknown is left out."""
+def readings(book: JobBook, used: Usage | None) -> Iterator[Reading]:
+    """Takes a job's book and what it uses, gives the job's series; the unknown is left out."""
     spec, job = book.spec, (book.spec.name,)
     yield Reading(c.INFO, (*job, spec.schedule or "", spec.timezone or ""), 1.0)
     for state in c.STATES:
@@ -54,8 +53,8 @@ def readings(book: JobBook, usage: Usage | None) -> Iterator[Reading]:
         (c.START_GRACE_SECONDS, None if spec.schedule is None else spec.grace_seconds),
         (c.LAST_EXIT_CODE, book.last_exit_code),
         (c.LAST_DURATION_SECONDS, book.last_duration_seconds),
-        (c.CPU_SECONDS_TOTAL, book.cpu_seconds + (usage.cpu_seconds if usage is not None else 0.0)),
-        (c.RESIDENT_MEMORY_BYTES, usage.resident_bytes if usage is not None else None),
+        (c.CPU_SECONDS_TOTAL, None if used is None else used.cpu_seconds),
+        (c.RESIDENT_MEMORY_BYTES, None if used is None else used.resident_bytes),
     ):
         yield from _single(metric, value, job)
     for outcome in c.OUTCOMES:

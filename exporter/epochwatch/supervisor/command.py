@@ -12,11 +12,12 @@ from typing import Any
 import click
 
 from ..errors import EpochwatchError
+from . import logfile
 from .durations import bytes_of, seconds_of
 from .jobbook import JobBook
 from .jobspec import JobSpec
-from .runner import Runner
 from .signals import Signals, received
+from .spawn import hold_standard_streams
 from .supervisor import PORT, Supervisor, read_settings
 
 Read = Callable[[click.Context, click.Parameter, str | None], Any]
@@ -127,16 +128,19 @@ def run(job: str | None, port: int, command: tuple[str, ...], **options: Any) ->
     try:
         name = job or name_of(command)
         spec = JobSpec(name, command, log_size_bytes=size, **seconds, **options)
+        if spec.log_file is not None:
+            logfile.check(spec.log_file)
         settings = read_settings({"run": name, "port": port, **told}, os.environ)
         book = JobBook(spec)
         supervisor = Supervisor(settings, [book])
     except EpochwatchError as error:
         raise click.UsageError(str(error)) from None
+    hold_standard_streams()
     supervisor.start()
     signals = Signals()
     with received(signals):
         try:
-            ended = Runner(spec, book, supervisor.herald).run(signals)
+            ended = supervisor.runner(book).run(signals)
         finally:
             supervisor.close()
             signals.close()

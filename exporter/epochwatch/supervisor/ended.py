@@ -36,7 +36,7 @@ class Ended:
         attempts: How often the command was started; 0 if it could not be.
         matches: How often each log pattern was seen, all attempts together.
         last_lines: The end of the output, oldest first, not masked.
-        stopped: Whether somebody asked for the end: a signal that came through the supervisor.
+        stopped: Whether somebody asked for the end by a signal that came through the supervisor.
         told: Whether the command itself has told its end, so that nobody else needs to.
         runs: Names under which the command made itself known through `epochwatch.start`, the last one last.
     """

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from threading import Lock
 from typing import NamedTuple
 
 from .catalogue import OUTCOMES, PATTERNS
@@ -29,8 +30,7 @@ class JobBook:
     Attributes:
         state: One of `catalogue.STATES`.
         next_start_at: When it is to start next; written by the scheduler alone.
-        cpu_seconds: Of the runs that have ended.
-        usage: Reads what the present run uses; None while nothing runs.
+        cpu_seconds: Of the attempts that have ended.
     """
 
     spec: JobSpec
@@ -44,7 +44,11 @@ class JobBook:
     runs: Counter[str] = field(default_factory=lambda: Counter(dict.fromkeys(OUTCOMES, 0)))
     matches: Counter[str] = field(default_factory=lambda: Counter(dict.fromkeys(PATTERNS, 0)))
     cpu_seconds: float = 0.0
-    usage: Callable[[], Usage | None] | None = None
+
+    def __post_init__(self) -> None:
+        self._lock = Lock()
+        self._live: Callable[[], Usage] | None = None
+        self._most_cpu_seconds = 0.0
 
     def begin(self, at: float) -> None:
         """Takes that a run starts now."""
@@ -64,6 +68,29 @@ class JobBook:
             self.last_success_at = ended.ended_at
         self.runs[ended.outcome.value] += 1
         self.state = "idle"
+
+    def watch(self, usage: Callable[[], Usage]) -> None:
+        """Takes what reads the use of the attempt that has just begun."""
+        with self._lock:
+            self._live = usage
+
+    def charge(self, cpu_seconds: float) -> None:
+        """Takes what the attempt that `watch` began has used in the end."""
+        with self._lock:
+            self._live = None
+            self.cpu_seconds += cpu_seconds
+
+    def used(self) -> Usage:
+        """Gives the CPU of all attempts and the memory now, None while nothing runs.
+
+        Raises:
+            OSError, psutil.Error: If it cannot be read just now.
+        """
+        with self._lock:
+            live = Usage(0.0, None) if self._live is None else self._live()
+            # A process that nobody waits for takes its time with it, and a counter must not fall.
+            self._most_cpu_seconds = max(self._most_cpu_seconds, self.cpu_seconds + live.cpu_seconds)
+            return Usage(self._most_cpu_seconds, live.resident_bytes)
 
     def skip(self) -> None:
         """Takes that a start was left out because the run before it still goes on."""

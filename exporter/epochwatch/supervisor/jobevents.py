@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from ..events import Event
 from ..failure import cut
 from ..phrases import Words, duration
-from .ended import Ended, Outcome
+from .ended import Ended
 from .jobspec import JobSpec
 
 COMMAND_LIMIT = 200
@@ -21,10 +21,10 @@ LINES_TOLD = 10
 
 def ended_event(spec: JobSpec, ended: Ended, run_id: str) -> Event:
     """Takes a run that has ended and gives its event: finished, interrupted or failed."""
-    if ended.succeeded:
-        name, severity, said = "TrainingJobFinished", "info", Words("job finished", "任务完成")
-    elif ended.outcome is Outcome.SIGNAL and ended.stopped:
+    if ended.stopped:
         name, severity, said = "TrainingJobInterrupted", "info", ended.cause
+    elif ended.succeeded:
+        name, severity, said = "TrainingJobFinished", "info", Words("job finished", "任务完成")
     else:
         name, severity, said = "TrainingJobFailed", "critical", ended.cause
     lines = [*_spent(ended), *_command(spec)]

@@ -1,32 +1,71 @@
-"""Makes one run of a job: starts the command, passes signals on, waits for its end and says how it ended."""
+"""Makes one run of a job: starts the command, again if it fails and may, and says how it ended."""
 
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import secrets
-import selectors
-import signal
-import subprocess
+import select
+import shutil
+import tempfile
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 from ..phrases import Words
+from ..supervised import Supervised
+from ..troubles import Troubles
 from . import jobevents
+from .attempt import ENDING_SIGNALS, Attempt, End
+from .cgroup import OomKills, own_cgroup
 from .ended import Ended, Outcome
 from .herald import JobHerald
 from .jobbook import JobBook
 from .jobspec import JobSpec
+from .judge import Evidence, judge
+from .logfile import LogFile
+from .nursery import Nursery
+from .output import Output
 from .signals import Signals
+from .spawn import CannotStartError, spawn
+from .testimony import heard
+
+LONGEST_DELAY_SECONDS = 300.0
+
+
+@dataclass
+class Course:
+    """A run while it goes on.
+
+    Attributes:
+        deadline: When its time is up, by the clock.
+        directory: Where the attempts' runs leave word.
+    """
+
+    run_id: str
+    started_at: float
+    deadline: float
+    directory: Path
+    log: LogFile | None
+    inherited: tuple[int, ...]
+    on_start: Callable[[float], None]
+    attempts: int = 0
+    matches: Counter[str] = field(default_factory=Counter)
 
 
 class Runner:
-    """Runs one job, once for each call of `run`.
+    """Runs one job, once for each call of `run`; `Supervisor.runner` makes one.
 
     Args:
+        spec: The job, as it is described for these runs.
         book: Is written when a run starts and ends.
         herald: Is told of ends and restarts.
+        nursery: The process's one.
+        environ: What the command inherits.
+        port: Where the supervisor serves, so that the command's own endpoints keep clear of it.
         now: Seconds since the epoch.
         clock: Monotonic seconds.
     """
@@ -36,15 +75,24 @@ class Runner:
         spec: JobSpec,
         book: JobBook,
         herald: JobHerald,
+        nursery: Nursery,
+        troubles: Troubles,
         *,
+        environ: Mapping[str, str] = os.environ,
+        port: int | None = None,
         now: Callable[[], float] = time.time,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._spec = spec
         self._book = book
         self._herald = herald
+        self._nursery = nursery
+        self._troubles = troubles
+        self._environ = environ
+        self._port = port
         self._now = now
         self._clock = clock
+        self._oom_kills = OomKills(own_cgroup())
 
     def run(
         self,
@@ -61,51 +109,142 @@ class Runner:
             inherited: File descriptors that the command gets: it holds a scheduler's lock if the supervisor is killed.
             on_start: Is called once the command really runs, with the time; not called for one that cannot start.
         """
-        ended = self._attempt(self._now(), signals, inherited, on_start)
-        if ended.attempts == 0 and self._spec.schedule is not None:
-            return ended  # no run: the scheduler tells of a start that was missed
-        self._book.end(ended)
-        if not ended.told:
-            self._herald.tell(jobevents.ended_event(self._spec, ended, secrets.token_hex(6)))
-        return ended
+        with self._course(inherited, on_start) as course:
+            ended = self._attempt(course, signals)
+            while self._starts_again(course, ended) and self._pause(course, ended, signals):
+                ended = self._attempt(course, signals)
+            if ended.attempts == 0 and self._spec.schedule is not None:
+                return ended  # no run: the scheduler tells of a start that was missed
+            self._book.end(ended)
+            if not ended.told:
+                self._herald.tell(jobevents.ended_event(self._spec, ended, course.run_id))
+            return ended
 
-    def _attempt(
-        self,
-        started_at: float,
-        signals: Signals,
-        inherited: Sequence[int],
-        on_start: Callable[[float], None],
-    ) -> Ended:
+    @contextlib.contextmanager
+    def _course(self, inherited: Sequence[int], on_start: Callable[[float], None]) -> Iterator[Course]:
+        spec = self._spec
+        timeout = math.inf if spec.timeout_seconds is None else spec.timeout_seconds
+        log = None
+        if spec.log_file is not None:
+            log = LogFile(spec.log_file, spec.log_size_bytes, spec.log_files, self._troubles)
+        directory = _scratch(self._troubles)
         try:
-            process = subprocess.Popen(
-                self._spec.command,
-                cwd=self._spec.cwd,
-                env={**os.environ, **self._spec.env},
-                pass_fds=inherited,
+            deadline = self._clock() + timeout
+            run_id = secrets.token_hex(6)
+            yield Course(run_id, self._now(), deadline, directory, log, tuple(inherited), on_start)
+        finally:
+            if log is not None:
+                log.close()
+            shutil.rmtree(directory, ignore_errors=True)
+
+    def _starts_again(self, course: Course, ended: Ended) -> bool:
+        may = course.attempts <= self._spec.restarts and ended.attempts > 0
+        return may and not ended.succeeded and not ended.stopped and ended.outcome is not Outcome.TIMEOUT
+
+    def _pause(self, course: Course, ended: Ended, signals: Signals) -> bool:
+        """Waits before the next attempt; tells whether there is to be one."""
+        delay = min(LONGEST_DELAY_SECONDS, self._spec.restart_delay_seconds * 2.0 ** (course.attempts - 1))
+        until = self._clock() + delay
+        if until >= course.deadline:
+            return False
+        if not ended.told:
+            event = jobevents.restarting(self._spec, ended, course.run_id, course.attempts, delay)
+            self._herald.tell(event)
+        self._book.restart(waiting=True)
+        while (left := until - self._clock()) > 0:
+            select.select([signals], [], [], left)
+            if set(signals.take()) & set(ENDING_SIGNALS):
+                return False
+        self._book.restart(waiting=False)
+        return True
+
+    def _attempt(self, course: Course, signals: Signals) -> Ended:
+        supervised = Supervised(
+            self._spec.name,
+            course.directory / str(course.attempts),
+            self._port,
+            course.attempts,
+            course.run_id,
+        )
+        with contextlib.suppress(OSError):
+            supervised.directory.mkdir(mode=0o700)
+        env = {**self._environ, **self._spec.env, **supervised.environment()}
+        kills = self._oom_kills.count()
+        try:
+            child = self._nursery.start(
+                course.run_id, lambda: spawn(self._spec.command, env, self._spec.cwd, course.inherited)
             )
-        except OSError as error:
-            cause = Words.same(f"{self._spec.command[0]}: {error.strerror}")
-            return Ended(Outcome.FAILURE, 127, started_at, self._now(), cause, attempts=0)
-        self._book.begin(started_at)
-        on_start(started_at)
-        stopped = False
-        with selectors.DefaultSelector() as selector:
-            end = os.pidfd_open(process.pid)
-            selector.register(end, selectors.EVENT_READ)
-            selector.register(signals, selectors.EVENT_READ)
-            while process.poll() is None:
-                selector.select()
-                for number in signals.take():
-                    stopped = stopped or number in (signal.SIGINT, signal.SIGTERM)
-                    with contextlib.suppress(ProcessLookupError):
-                        process.send_signal(number)
-            os.close(end)
-        code = process.returncode
-        ended = Ended(Outcome.SUCCESS, 0, started_at, self._now(), stopped=stopped)
-        if code < 0:
-            cause = Words.same(signal.Signals(-code).name)
-            return replace(ended, outcome=Outcome.SIGNAL, exit_code=128 - code, signal=-code, cause=cause)
-        if code > 0:
-            cause = Words(f"exit code {code}", f"退出码 {code}")
-            return replace(ended, outcome=Outcome.FAILURE, exit_code=code, cause=cause)
-        return ended
+        except CannotStartError as error:
+            cause = Words(f"cannot be started: {error}", f"无法启动：{error}")
+            self._troubles.report("start", str(error))
+            return self._ended(course, Outcome.FAILURE, error.exit_code, cause)
+        course.attempts += 1
+        if course.attempts == 1:
+            self._book.begin(course.started_at)
+            course.on_start(course.started_at)
+        self._book.watch(lambda: self._nursery.usage(child.pid))
+        output = Output(child, course.log, self._seen, self._troubles)
+        end = Attempt(
+            child,
+            output,
+            signals,
+            self._nursery,
+            deadline=course.deadline,
+            on_timeout=supervised.announce_ending,
+            grace_seconds=self._spec.stop_grace_seconds,
+            clock=self._clock,
+        ).run()
+        self._book.charge(end.reaped.cpu_seconds)
+        course.matches += output.matches
+        return self._judged(course, end, output, supervised, self._oom_kills.count() - kills)
+
+    def _judged(
+        self, course: Course, end: End, output: Output, supervised: Supervised, oom_kills: int
+    ) -> Ended:
+        said = heard(supervised.said())
+        verdict = judge(
+            Evidence(
+                code=end.reaped.code,
+                timeout_seconds=self._spec.timeout_seconds if end.timed_out else None,
+                stopped_by=end.stopped_by,
+                oom_kills=oom_kills,
+                log_says_cuda_oom=output.says_cuda_oom(),
+                log_says_killed=output.says_killed(),
+                run_says=said.kind,
+            )
+        )
+        stopped = end.stopped_by is not None
+        ended = self._ended(course, verdict.outcome, verdict.exit_code, verdict.cause)
+        return replace(
+            ended,
+            signal=verdict.signal,
+            last_lines=output.last_lines(),
+            stopped=stopped,
+            told=said.suffices(verdict.outcome, stopped),
+            runs=said.runs,
+        )
+
+    def _ended(self, course: Course, outcome: Outcome, exit_code: int, cause: Words) -> Ended:
+        return Ended(
+            outcome,
+            exit_code,
+            course.started_at,
+            self._now(),
+            cause,
+            attempts=course.attempts,
+            matches=dict(course.matches),
+        )
+
+    def _seen(self, pattern: str, count: int) -> None:
+        self._book.matches[pattern] += count
+
+
+def _scratch(troubles: Troubles) -> Path:
+    """Makes the directory for words; without one the command runs all the same, only nobody hears it."""
+    try:
+        return Path(tempfile.mkdtemp(prefix="epochwatch-job-"))
+    except OSError as error:
+        troubles.report(
+            "start", f"no directory for temporary files can be made ({error.strerror}); set TMPDIR"
+        )
+        return Path(os.devnull)

@@ -9,9 +9,17 @@ from collections import deque
 from collections.abc import Iterator
 from types import FrameType
 
-# What a process can be told from outside. Those that were ignored stay so (nohup).
-FORWARDED = tuple(
-    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGUSR1", "SIGUSR2")
+# What a process can be told from outside, and what its terminal has to say. Those that were ignored stay so (nohup).
+FORWARDED = (
+    signal.SIGINT,
+    signal.SIGTERM,
+    signal.SIGHUP,
+    signal.SIGQUIT,
+    signal.SIGUSR1,
+    signal.SIGUSR2,
+    signal.SIGWINCH,
+    signal.SIGTSTP,
+    signal.SIGCONT,
 )
 
 

@@ -21,6 +21,8 @@ from ..troubles import LOGGER, Troubles
 from .collector import JobCollector
 from .herald import JobHerald
 from .jobbook import JobBook
+from .nursery import Nursery
+from .runner import Runner
 
 PORT = 9401
 HOLD_SECONDS = 30.0
@@ -52,7 +54,7 @@ def read_settings(arguments: Mapping[str, object], environ: Mapping[str, str]) -
 
 
 class Supervisor:
-    """Serves and tells of jobs, from `start` to `close`; who runs them asks for `herald` and keeps the books.
+    """Serves and tells of jobs, from `start` to `close`; `runner` gives what runs one of them.
 
     Args:
         settings: `run` is what the endpoint's page is called; `labels` are on all events.
@@ -67,6 +69,9 @@ class Supervisor:
         self, settings: Settings, books: Sequence[JobBook], environ: Mapping[str, str] = os.environ
     ) -> None:
         self.troubles = Troubles()
+        self.nursery = Nursery()
+        self._settings = settings
+        self._environ = environ
         self._scrapes = Scrapes()
         registry = CollectorRegistry()
         registry.register(JobCollector(books, on_error=self.troubles.report_exception))
@@ -87,6 +92,18 @@ class Supervisor:
         self._server.start()
         self.herald.start()
         LOGGER.info("jobs: metrics at %s/metrics", self.url)
+
+    def runner(self, book: JobBook) -> Runner:
+        """Gives what runs a job, again and again, on any thread."""
+        return Runner(
+            book.spec,
+            book,
+            self.herald,
+            self.nursery,
+            self.troubles,
+            environ=inherited(self._environ, self._settings),
+            port=self.port,
+        )
 
     def close(self, hold: bool = True) -> None:
         """Tells what is left to tell, and serves no more.
@@ -111,6 +128,13 @@ class Supervisor:
         ]
         couriers = [Courier(channel, self.troubles) for channel in channels]
         return JobHerald(couriers, environ=environ, secrets=list(_secrets(settings)))
+
+
+def inherited(environ: Mapping[str, str], settings: Settings) -> dict[str, str]:
+    """Gives the environment of commands: ours without the flags of `epochwatch run`, and whom the flags say to tell."""
+    kept = {name: value for name, value in environ.items() if not name.startswith("EPOCHWATCH_JOB")}
+    told = {name: getattr(settings, name) for name in ("alertmanager_url", "notify", "language")}
+    return kept | {f"EPOCHWATCH_{name.upper()}": value for name, value in told.items() if value}
 
 
 def _secrets(settings: Settings) -> Iterator[str]:

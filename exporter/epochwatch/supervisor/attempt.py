@@ -1,0 +1,188 @@
+"""One start of the command, to its end: passes on signals and keys, keeps the time, cleans up."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import selectors
+import signal
+import time
+from collections.abc import Callable
+from typing import NamedTuple
+
+from .nursery import Nursery, Reaped
+from .output import Output
+from .signals import Signals
+from .spawn import STDIN, Child
+from .terminal import Terminal
+
+TICK_SECONDS = 1.0
+ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+# What a terminal sends to the whole group in front of it; everything else is for the command alone.
+GROUP_SIGNALS = (signal.SIGINT, signal.SIGQUIT)
+
+
+class End(NamedTuple):
+    """How an attempt ended: what the command did, whether its time was up, and what signal it was to end by."""
+
+    reaped: Reaped
+    timed_out: bool
+    stopped_by: int | None
+
+
+class Attempt:
+    """Waits for a child that has been started.
+
+    Args:
+        deadline: When its time is up, by `clock`; infinity for never.
+        on_timeout: Is called before the child is ended because of that.
+        grace_seconds: Between SIGTERM and SIGKILL.
+    """
+
+    def __init__(
+        self,
+        child: Child,
+        output: Output,
+        signals: Signals,
+        nursery: Nursery,
+        *,
+        deadline: float,
+        on_timeout: Callable[[], None],
+        grace_seconds: float,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._child = child
+        self._output = output
+        self._signals = signals
+        self._nursery = nursery
+        self._deadline = deadline
+        self._on_timeout = on_timeout
+        self._grace_seconds = grace_seconds
+        self._clock = clock
+        self._terminal = None if child.terminal is None else Terminal(child.terminal)
+        self._kill_at = math.inf
+        self._timed_out = False
+        self._interrupts = 0
+        self._stopped_by: int | None = None
+
+    def run(self) -> End:
+        """Waits for the child's end and that of all it has started; gives how it ended."""
+        self._output.start()
+        if self._terminal is not None:
+            self._terminal.claim()
+        try:
+            self._wait()
+            self._nursery.end_rest(self._child.pid, self._grace_seconds)
+            reaped = self._nursery.reap(self._child.pid)
+            self._nursery.reap_orphans()
+            self._drain()
+        finally:
+            if self._terminal is not None:
+                self._terminal.release()
+            self._output.finish()
+        return End(reaped, self._timed_out, self._stopped_by)
+
+    def _wait(self) -> None:
+        end = os.pidfd_open(self._child.pid)
+        with contextlib.closing(selectors.DefaultSelector()) as selector:
+            selector.register(end, selectors.EVENT_READ)
+            selector.register(self._signals, selectors.EVENT_READ)
+            try:
+                while True:
+                    self._watch_keys(selector)
+                    ready = {key.fd for key, _ in selector.select(self._seconds_to_timer())}
+                    if end in ready:
+                        return
+                    for number in self._signals.take():
+                        self._pass_on(number)
+                    if STDIN in ready:
+                        self._pass_keys(selector)
+                    self._on_time()
+            finally:
+                os.close(end)
+
+    def _seconds_to_timer(self) -> float:
+        due = min(self._deadline if not self._timed_out else math.inf, self._kill_at)
+        return max(0.0, min(TICK_SECONDS, due - self._clock()))
+
+    def _on_time(self) -> None:
+        now = self._clock()
+        if now >= self._kill_at:
+            self._kill_at = math.inf
+            self._nursery.kill(self._child.pid)
+        elif now >= self._deadline and not self._timed_out:
+            self._timed_out = True
+            self._on_timeout()
+            self._kill_at = now + self._grace_seconds
+            self._to_group(signal.SIGTERM)
+            self._to_group(signal.SIGCONT)  # one that is stopped would not hear it
+        self._nursery.reap_orphans()
+
+    def _pass_on(self, number: int) -> None:
+        if number == signal.SIGWINCH:
+            if self._terminal is not None:
+                self._terminal.resize()
+        elif number == signal.SIGTSTP:
+            self._suspend()
+        elif number == signal.SIGCONT:
+            self._to_group(number)
+            if self._terminal is not None:
+                self._terminal.claim()
+        else:
+            self._stop_by(number)
+            if number == signal.SIGKILL or (number == signal.SIGINT and self._interrupts > 1):
+                self._nursery.kill(self._child.pid)
+            elif number in GROUP_SIGNALS:
+                self._to_group(number)
+            else:
+                self._to_child(number)
+
+    def _stop_by(self, number: int) -> None:
+        if number in ENDING_SIGNALS and self._stopped_by is None and not self._timed_out:
+            self._stopped_by = number
+        self._interrupts += number == signal.SIGINT
+
+    def _watch_keys(self, selector: selectors.BaseSelector) -> None:
+        wanted = self._terminal is not None and self._terminal.reads_keys
+        if wanted and STDIN not in selector.get_map():
+            selector.register(STDIN, selectors.EVENT_READ)
+        elif not wanted and STDIN in selector.get_map():
+            selector.unregister(STDIN)
+
+    def _pass_keys(self, selector: selectors.BaseSelector) -> None:
+        keys = self._terminal.pass_keys() if self._terminal is not None else None
+        if keys is None:
+            self._terminal = None
+            return
+        # The command's terminal has made the first a signal.
+        for _ in range(keys.interrupts):
+            self._stop_by(signal.SIGINT)
+        if keys.interrupts and self._interrupts > 1:
+            self._nursery.kill(self._child.pid)
+        if keys.suspends:
+            self._suspend()
+
+    def _suspend(self) -> None:
+        # Not SIGTSTP: the kernel lets no group be stopped by it whose parent is in another session.
+        self._to_group(signal.SIGSTOP)
+        if self._terminal is not None:
+            self._terminal.suspend()
+        else:
+            os.kill(os.getpid(), signal.SIGSTOP)
+        self._to_group(signal.SIGCONT)
+
+    def _drain(self) -> None:
+        """Waits for whoever reads our output, as the command would; a signal or a time that is up ends the patience."""
+        deadline = self._clock() + self._grace_seconds if self._timed_out else math.inf
+        while not self._output.drained(TICK_SECONDS) and self._clock() < deadline:
+            if set(self._signals.take()) & set(ENDING_SIGNALS):
+                return
+
+    def _to_group(self, number: int) -> None:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self._child.pid, number)
+
+    def _to_child(self, number: int) -> None:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.kill(self._child.pid, number)

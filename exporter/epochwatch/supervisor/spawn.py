@@ -1,0 +1,170 @@
+"""Starts the command with its output in our hands: through pipes, or a pseudo-terminal where ours is a terminal.
+
+Each of the three standard streams that is a terminal here is one for the command too, so that progress bars, colours
+and window sizes are what they would be; each other output is a pipe. posix_spawn and not subprocess, because only the
+command itself can make the terminal its controlling one (by opening it as the leader of a new session), and Python code
+between fork and exec is not safe beside the threads of the endpoint.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import shutil
+import signal
+import termios
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+STDIN, STDOUT, STDERR = 0, 1, 2
+# The most that a user who is not root may ask for (pipe(7)); a pipe of 64 KiB makes eight times as many switches.
+PIPE_BYTES = 1 << 20
+
+_SHELL = "/bin/sh"
+_CHANGE_DIRECTORY = 'cd -- "$0" && exec "$@"'
+
+
+class CannotStartError(Exception):
+    """The command cannot be started.
+
+    Attributes:
+        exit_code: 126 or 127, as shells have it.
+    """
+
+    def __init__(self, text: str, exit_code: int) -> None:
+        super().__init__(text)
+        self.exit_code = exit_code
+
+
+@dataclass(frozen=True)
+class Stream:
+    """One stream of the command's output: the descriptor to read it from, and ours that it goes to."""
+
+    source: int
+    target: int
+
+
+@dataclass(frozen=True)
+class Child:
+    """A command that was started, the leader of its session and process group.
+
+    Attributes:
+        streams: Its output.
+        terminal: Our side of its pseudo-terminal, which is also the source of a stream; None if it has none.
+    """
+
+    pid: int
+    streams: tuple[Stream, ...]
+    terminal: int | None
+
+
+def spawn(
+    command: Sequence[str], env: Mapping[str, str], cwd: Path | None, inherited: Sequence[int] = ()
+) -> Child:
+    """Starts a command.
+
+    Args:
+        inherited: Descriptors that it gets besides the standard ones.
+
+    Raises:
+        CannotStartError: If there is no such command, or it cannot be executed.
+    """
+    terminals = [number for number in (STDIN, STDOUT, STDERR) if os.isatty(number)]
+    with contextlib.ExitStack() as ours, contextlib.ExitStack() as theirs:
+        # A descriptor that is put in its own place stays open at exec.
+        actions: list[tuple[object, ...]] = [(os.POSIX_SPAWN_DUP2, each, each) for each in inherited]
+        streams: list[Stream] = []
+        master = None
+        if terminals:
+            master, name = _open_terminal(ours, theirs)
+            streams.append(Stream(master, next((n for n in (STDOUT, STDERR) if n in terminals), STDIN)))
+            # Opened by the session's leader, it becomes its controlling terminal.
+            actions.append((os.POSIX_SPAWN_OPEN, terminals[0], name, os.O_RDWR, 0))
+            actions += [(os.POSIX_SPAWN_DUP2, terminals[0], number) for number in terminals[1:]]
+        for numbers in _shared([number for number in (STDOUT, STDERR) if number not in terminals]):
+            read_end, write_end = _open_pipe(ours, theirs)
+            streams.append(Stream(read_end, numbers[0]))
+            actions += [(os.POSIX_SPAWN_DUP2, write_end, number) for number in numbers]
+        pid = _start(_located(command, env, cwd), env, actions)
+        ours.pop_all()
+    return Child(pid, tuple(streams), master)
+
+
+def hold_standard_streams() -> None:
+    """Opens the standard streams that are closed, or the first pipes made would take their numbers."""
+    while (number := os.open(os.devnull, os.O_RDWR)) <= STDERR:
+        os.set_inheritable(number, True)
+    os.close(number)
+
+
+def _shared(numbers: list[int]) -> Iterator[list[int]]:
+    """Takes the outputs that need pipes; those that go to one place share one, which keeps their order."""
+    if len(numbers) == 2 and os.path.samestat(os.fstat(numbers[0]), os.fstat(numbers[1])):
+        yield numbers
+    else:
+        yield from ([number] for number in numbers)
+
+
+def _open_pipe(ours: contextlib.ExitStack, theirs: contextlib.ExitStack) -> tuple[int, int]:
+    read_end, write_end = os.pipe2(os.O_CLOEXEC)
+    ours.callback(os.close, read_end)
+    theirs.callback(os.close, write_end)
+    with contextlib.suppress(OSError):  # the user's pipes are many already
+        fcntl.fcntl(read_end, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
+    return read_end, write_end
+
+
+def _open_terminal(ours: contextlib.ExitStack, theirs: contextlib.ExitStack) -> tuple[int, str]:
+    master, slave = os.openpty()
+    ours.callback(os.close, master)
+    theirs.callback(os.close, slave)
+    os.set_blocking(master, False)
+    # Bytes go through as they are: what becomes of a newline is the real terminal's affair.
+    attributes = termios.tcgetattr(slave)
+    attributes[1] &= ~termios.OPOST
+    termios.tcsetattr(slave, termios.TCSANOW, attributes)
+    return master, os.ttyname(slave)
+
+
+def _located(command: Sequence[str], env: Mapping[str, str], cwd: Path | None) -> list[str]:
+    program = command[0]
+    if "/" not in program:
+        found = shutil.which(program, path=env.get("PATH", os.defpath))
+        if found is None:
+            raise CannotStartError(f"{program}: no such command on the PATH", 127)
+        program = found
+    if cwd is None:
+        return [program, *command[1:]]
+    if not cwd.is_dir():
+        raise CannotStartError(f"{cwd}: no such directory to start in", 126)
+    _executable(cwd / program)
+    return [_SHELL, "-c", _CHANGE_DIRECTORY, str(cwd), program, *command[1:]]
+
+
+def _executable(path: Path) -> None:
+    if not path.exists():
+        raise CannotStartError(f"{path}: no such file", 127)
+    if path.is_dir() or not os.access(path, os.X_OK):
+        raise CannotStartError(f"{path}: not an executable file", 126)
+
+
+def _start(argv: list[str], env: Mapping[str, str], actions: list[tuple[object, ...]]) -> int:
+    try:
+        return os.posix_spawn(
+            argv[0],
+            argv,
+            env,
+            file_actions=actions,
+            setsid=True,
+            # Python ignores these two; commands expect to die of them.
+            setsigdef=[signal.SIGPIPE, signal.SIGXFSZ],
+            setsigmask=[],
+        )
+    except OSError as error:
+        _executable(Path(argv[0]))
+        text = error.strerror or str(error)
+        if isinstance(error, FileNotFoundError):
+            text = "its interpreter, the #! line's, is not there"
+        raise CannotStartError(f"{argv[0]}: {text}", 126) from error

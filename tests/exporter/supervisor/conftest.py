@@ -1,0 +1,48 @@
+"""`epochwatch run` as a process of its own, on a free loopback port."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
+
+import pytest
+
+RUN = (sys.executable, "-W", "error", "-m", "epochwatch.cli", "run", "--port", "0", "--addr", "127.0.0.1")
+Supervise = Callable[..., subprocess.Popen[bytes]]
+
+
+@pytest.fixture
+def supervise() -> Iterator[Supervise]:
+    """Starts a command under supervision, and kills what is left of it after the test."""
+    started: list[subprocess.Popen[bytes]] = []
+
+    def starter(flags: Sequence[str], command: Sequence[str], **environment: str) -> subprocess.Popen[bytes]:
+        process = subprocess.Popen(
+            [*RUN, *flags, "--", *command],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env={**os.environ, **environment},
+            start_new_session=True,
+        )
+        started.append(process)
+        return process
+
+    yield starter
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+@pytest.fixture
+def run(supervise: Supervise) -> Callable[..., subprocess.CompletedProcess[bytes]]:
+    """Runs a command under supervision to its end."""
+
+    def runner(
+        flags: Sequence[str], command: Sequence[str], **environment: str
+    ) -> subprocess.CompletedProcess[bytes]:
+        process = supervise(flags, command, **environment)
+        out, err = process.communicate(timeout=60)
+        return subprocess.CompletedProcess(command, process.returncode, out, err)
+
+    return runner
