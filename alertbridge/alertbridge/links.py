@@ -65,6 +65,11 @@ def _quoted(value: str) -> str:
     return value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
 
 
+def report_link(address: str) -> str:
+    """Takes the `report_url` annotation, a training's report, gives it if it can be followed."""
+    return web_link(address)
+
+
 def runbook_link(address: str) -> str:
     """Takes the `runbook_url` annotation, gives it if it can be followed."""
     return web_link(address)

@@ -25,7 +25,7 @@ KindKey = tuple[bool, wording.Level, Markdown]
 
 @dataclass(frozen=True)
 class Link:
-    """Something to tap: `name` is dashboard, silence, runbook or alerts; `text` is what it is called."""
+    """Something to tap: `name` is report, dashboard, silence, runbook or alerts; `text` is what it is called."""
 
     name: str
     text: str
@@ -177,6 +177,8 @@ def links_of(notification: Notification, first: Alert, lens: Lens) -> tuple[Link
     """Gives where to look, to silence and to read on, as the most urgent alert and those like it have it."""
     alike = len({alert.labels.get("alertname") for alert in notification.alerts}) == 1
     urls = {}
+    if len(notification.alerts) == 1:
+        urls["report"] = links.report_link(first.annotations.get("report_url", ""))
     if "run" in headline.shared_labels(notification) or len(notification.alerts) == 1:
         urls["dashboard"] = links.dashboard_link(first.annotations.get("dashboard", ""), lens.grafana_url)
     if alike and not first.ended and not alertview.is_event(first):

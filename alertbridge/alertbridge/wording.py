@@ -55,8 +55,20 @@ SEVERITY_WORDS: dict[Language, dict[Level, str]] = {
 RESOLVED_WORDS: dict[Language, str] = {"zh": "已解除", "en": "RESOLVED"}
 DIGEST_WORDS: dict[Language, str] = {"zh": "告警汇总", "en": "DIGEST"}
 LINK_WORDS: dict[Language, dict[str, str]] = {
-    "zh": {"dashboard": "仪表盘", "silence": "静默", "runbook": "处理手册", "alerts": "全部告警"},
-    "en": {"dashboard": "Dashboard", "silence": "Silence", "runbook": "Runbook", "alerts": "All alerts"},
+    "zh": {
+        "report": "训练报告",
+        "dashboard": "仪表盘",
+        "silence": "静默",
+        "runbook": "处理手册",
+        "alerts": "全部告警",
+    },
+    "en": {
+        "report": "Report",
+        "dashboard": "Dashboard",
+        "silence": "Silence",
+        "runbook": "Runbook",
+        "alerts": "All alerts",
+    },
 }
 PHASE_WORDS: dict[Language, dict[str, str]] = {
     "zh": {"validation": "验证损失", "train": "训练损失"},

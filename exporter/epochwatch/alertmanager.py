@@ -77,6 +77,8 @@ class Alertmanager:
             "description_zh": "\n".join(line.zh for line in event.lines),
             "dashboard": f"{self._dashboard(event)}&time={event.at * 1000:.0f}&time.window={WINDOW_MS}",
         }
+        if event.link:
+            annotations["report_url"] = event.link
         if event.name in IN_RUNBOOKS:
             annotations["runbook_url"] = f"{RUNBOOKS}#{event.name.lower()}"
         return {

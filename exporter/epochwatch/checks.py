@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from . import catalogue
 from .errors import SettingsError
 from .secret import Secret
+from .tolerance import Tolerance, parse
 
 LABEL_VALUE_LIMIT = 200
 VENDORS = ("dingtalk", "feishu", "wecom")
@@ -75,6 +76,23 @@ def threshold(name: str, value: object) -> float:
     return float(value)
 
 
+def tolerance(name: str, value: object) -> Tolerance:
+    """Checks how much worse still counts as the same."""
+    if isinstance(value, Tolerance):
+        return value
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        raise wrong(name, 'must be a share as in "0.5%" or a distance as in 0.005', value)
+    try:
+        return parse(str(value))
+    except ValueError as error:
+        raise wrong(name, str(error), value) from None
+
+
+def optional_name(name: str, value: object) -> str | None:
+    """Checks a name that need not be given."""
+    return None if value is None else label_value(name, value)
+
+
 def monitored(name: str, value: object) -> str | None:
     """Checks the name of the value that says how good the model is."""
     if value is None:
@@ -135,6 +153,13 @@ def web_addresses(name: str, value: object) -> str | None:
         'must be an http:// or https:// address, as in "http://alertmanager:9093", or several separated by commas',
         None,
     )
+
+
+def web_address(name: str, value: object) -> str | None:
+    """Checks one address."""
+    if value is not None and "," in str(value):
+        raise wrong(name, "must be one http:// or https:// address", None)
+    return web_addresses(name, value)
 
 
 def _is_web_address(text: str) -> bool:

@@ -114,8 +114,10 @@ class Direct:
         if lines:
             paragraphs.append("  \n".join(f"> {line}" for line in lines))
         paragraphs.append(f"🕒 {datetime.fromtimestamp(event.at).astimezone():%m-%d %H:%M:%S %Z}")
-        if self._link:
-            paragraphs.append(f"[{'Run' if self._language == 'en' else '训练页面'}]({self._link})")
+        links = {Words("Report", "训练报告"): event.link, Words("Run", "训练页面"): self._link}
+        shown = [f"[{self._in(name)}]({address})" for name, address in links.items() if address]
+        if shown:
+            paragraphs.append(" ｜ ".join(shown))
         colon = ": " if self._language == "en" else "："
         title = f"{emoji} {self._in(word)} {subject}{colon}{self._in(event.said)}"
         return Message(

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from .failure import Failure, cut
 from .phrases import (
     Best,
+    Closing,
     Standing,
     Words,
     checkpoint_lines,
@@ -48,6 +49,7 @@ class Event:
             have the `run` that the job made.
         lasting_seconds: How long the rule that finds the same out might fire after it.
         final: Whether it is the last one of its run.
+        link: Address of a report on it; empty if there is none.
     """
 
     name: str
@@ -58,6 +60,7 @@ class Event:
     labels: Mapping[str, str] = field(default_factory=dict)
     lasting_seconds: float = 3600.0
     final: bool = False
+    link: str = ""
 
     @property
     def urgent(self) -> bool:
@@ -112,16 +115,20 @@ def new_best(at: float, best: Best, standing: Standing) -> Event:
     )
 
 
-def finished(at: float, standing: Standing) -> Event:
-    """Takes how far a run has come and gives the event that it is done."""
+def finished(at: float, standing: Standing, closing: Closing | None = None) -> Event:
+    """Takes how far a run has come, what the history says of it, and gives the event that it is done."""
+    closing = closing or Closing()
     spent = duration(standing.seconds)
     lines = [
         Words(f"{epochs(standing).en}, {spent.en}", f"{epochs(standing).zh}，用时 {spent.zh}"),
         *value_lines(standing),
+        *closing.lines,
         *checkpoint_lines(standing),
     ]
     said = Words("training finished", "训练完成")
-    return Event("TrainingFinished", "info", at, said, tuple(lines), final=True)
+    if closing.verdict is not None:
+        said = Words(f"{said.en}, {closing.verdict.en}", f"{said.zh}，{closing.verdict.zh}")
+    return Event("TrainingFinished", "info", at, said, tuple(lines), final=True, link=closing.link)
 
 
 def interrupted(at: float, standing: Standing, cause: str) -> Event:

@@ -12,6 +12,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from typing import Protocol
 
 from . import events, phrases
 from .books import Books
@@ -21,7 +22,7 @@ from .failure import Failure
 from .ledger import TRAIN, Ledger
 from .masking import masked
 from .monitor import VALIDATION, Monitor
-from .phrases import Standing
+from .phrases import Closing, Standing
 from .spokesman import Spokesman
 from .trends import Best
 
@@ -35,12 +36,37 @@ LOOK_AGAIN_SECONDS = (0.5, 5.0)
 Note = Callable[[], None] | None
 
 
+class Chronicle(Protocol):
+    """What keeps a run for later. None of it raises; but for `conclude` and `close` nothing of it waits."""
+
+    def start(self) -> None: ...
+
+    def epoch_ended(self, ledger: Ledger) -> None:
+        """Takes a ledger, held by the caller, whose epoch has just ended."""
+
+    def resumed(self, ledger: Ledger) -> None:
+        """Takes a ledger, held by the caller, that goes on from a checkpoint."""
+
+    def told(self, event: Event) -> None:
+        """Takes an event, secrets masked."""
+
+    def conclude(self, state: str, at: float, failure: str = "") -> None:
+        """Takes how the run ended."""
+
+    def closing(self) -> Closing:
+        """Gives what the last message says besides, after `conclude`; waits a bounded time."""
+
+    def close(self, deadline: float) -> None:
+        """Finishes what is under way, until `deadline` (clock seconds) at most."""
+
+
 class Herald:
     """Tells of one run.
 
     Args:
         couriers: One for each receiver.
         gpus: Names this rank's GPUs; may wait a moment for the driver.
+        chronicle: What keeps the run for later, if anything does.
         secrets: What must not stand in any event, besides the environment's secrets.
     """
 
@@ -52,6 +78,7 @@ class Herald:
         *,
         gpus: Callable[[], str],
         restarts: int | None,
+        chronicle: Chronicle | None = None,
         environ: Mapping[str, str] = os.environ,
         secrets: Sequence[str] = (),
         clock: Callable[[], float] = time.monotonic,
@@ -61,6 +88,7 @@ class Herald:
         self._spokesman = spokesman
         self._gpus = gpus
         self._restarts = restarts
+        self._chronicle = chronicle
         self._environ = environ
         self._secrets = secrets
         self._clock = clock
@@ -73,7 +101,7 @@ class Herald:
         self._counts_epochs = False
         self._bests: deque[tuple[phrases.Best, Standing]] = deque()
         # Called while the facts are folded in their order: afterwards the next epoch's may be there as well.
-        books.ledger.at_epoch_end = self._compare
+        books.ledger.at_epoch_end = self._at_epoch_end
         self._own_events: Counter[tuple[str, str]] = Counter()
         self._retire_at = self._clock() + RETIRE_AFTER_SECONDS if spokesman.leads else None
         self._ended_at: float | None = None
@@ -84,6 +112,8 @@ class Herald:
         self._started = True
         for courier in self._couriers:
             courier.start()
+        if self._chronicle is not None:
+            self._chronicle.start()
         self._thread.start()
         if self._spokesman.leads:
             self._note(self._tell_start)
@@ -107,6 +137,8 @@ class Herald:
         if not self._inert:
             with self._books.recorder.reading() as ledger:
                 self._monitor.look(ledger)
+                if self._chronicle is not None:
+                    self._chronicle.resumed(ledger)
 
     def told(self, title: str, text: str, severity: str) -> None:
         """Takes an event of the user's own."""
@@ -138,6 +170,8 @@ class Herald:
         self._thread.join(max(0.0, deadline - self._clock()))
         for courier in self._couriers:
             courier.close(deadline)
+        if self._chronicle is not None:
+            self._chronicle.close(deadline)
 
     def drop(self) -> None:
         """Ends without waiting; what is not told by now is not told."""
@@ -205,6 +239,12 @@ class Herald:
         while self._bests:
             self._send(events.new_best(self._books.now(), *self._bests.popleft()))
 
+    def _at_epoch_end(self) -> None:
+        """Takes that an epoch has ended in the ledger, which somebody holds."""
+        self._compare()
+        if self._chronicle is not None:
+            self._chronicle.epoch_ended(self._books.ledger)
+
     def _compare(self) -> None:
         """Looks for a new best in the ledger, which somebody holds."""
         try:
@@ -226,14 +266,21 @@ class Herald:
         self._send(events.own(at, title, text, severity, self._own_events[title, text]))
 
     def _tell_end(self, at: float, state: str, failure: Failure | None, cause: str) -> None:
+        if self._chronicle is not None and state != "failed":
+            self._chronicle.conclude(state, at)
         if state == "failed":
             if self._spokesman.tells_failure():
                 self._send(events.failed(at, self._standing_now(at), failure or Failure("other", "", "")))
+            if self._chronicle is not None:  # after the message, which is urgent
+                self._chronicle.conclude(state, at, self._masked(failure.headline if failure else ""))
         elif state == "interrupted":
             if self._spokesman.tells_interruption():
                 self._send(events.interrupted(at, self._standing_now(at), cause))
         elif self._spokesman.leads:
-            self._send(events.finished(at, self._standing_now(at)))
+            self._send(events.finished(at, self._standing_now(at), self._closing()))
+
+    def _closing(self) -> Closing | None:
+        return None if self._chronicle is None else self._chronicle.closing()
 
     def _standing_now(self, at: float) -> Standing:
         try:
@@ -264,8 +311,13 @@ class Herald:
             best_accuracy=_best_of(phase.accuracy_best),
         )
 
+    def _masked(self, text: str) -> str:
+        return masked(text, self._environ, self._secrets)
+
     def _send(self, event: Event) -> None:
-        clean = event.by(lambda text: masked(text, self._environ, self._secrets))
+        clean = event.by(self._masked)
+        if self._chronicle is not None:
+            self._chronicle.told(clean)
         for courier in self._couriers:
             # A failure may be known to its rank alone; of anything else a robot hears from rank 0.
             if self._spokesman.leads or courier.merges or event.name == "TrainingFailed":

@@ -138,7 +138,9 @@ class Ledger:
         self.phases: dict[str, Phase] = {TRAIN: train}
         self.spikes = Spikes(train.ewma)
         self.metric_names: set[str] = set()
+        self.epoch_loss: float | None = None  # the last epoch's mean over its steps
         self.at_epoch_end: Callable[[], None] | None = None
+        self.at_report: Callable[[Report], None] | None = None
         self._since_reading = Mean()
         self._since_epoch = Mean()
         self._window = Mean()
@@ -276,6 +278,8 @@ class Ledger:
                 self.nonfinite["loss"] += 1
             phase.loss_best.update(loss, self.current_epoch)
         self._fold_values(report.phase, values)
+        if self.at_report is not None:
+            self.at_report(report)
 
     def _fold_values(self, phase_name: str, values: Mapping[str, float]) -> None:
         for name, value in values.items():
@@ -312,7 +316,7 @@ class Ledger:
 
     def _end_epoch(self, end: EpochEnd) -> None:
         self.epochs, self._in_epoch, self._epoch_ended = self.epochs + 1, False, True
-        mean = self._since_epoch.take()
+        mean = self.epoch_loss = self._since_epoch.take()
         if mean is not None:
             self.phase(TRAIN).loss_best.update(mean, self.epochs)
         self.last_step_at = end.at

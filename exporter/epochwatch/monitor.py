@@ -25,7 +25,7 @@ class Monitor:
 
     def look(self, ledger: Ledger) -> phrases.Best | None:
         """Gives the best that came since the last look; None if there is none, or if it is the first value."""
-        phase_name, metric = self._watched(ledger)
+        phase_name, metric = self.watched(ledger)
         phase = ledger.phases.get(phase_name)
         if phase is None:
             return None
@@ -40,15 +40,20 @@ class Monitor:
         """Tells whether the value is one of that phase."""
         return phase == (VALIDATION if self._monitor is None else self._monitor.partition("/")[0])
 
-    def _watched(self, ledger: Ledger) -> tuple[str, str]:
+    def watched(self, ledger: Ledger) -> tuple[str, str]:
+        """Gives the phase and the metric of the value, as far as the ledger shows which one it is."""
         if self._monitor is not None:
             phase, _, metric = self._monitor.partition("/")
             return phase, metric
         told = ledger.phases.get(VALIDATION)
         return VALIDATION, "loss" if told is None or told.accuracy is None else "accuracy"
 
+    def mode(self, metric: str) -> str:
+        """Gives whether less ("min") or more ("max") of the value is better."""
+        return self._mode or ("max" if metric == "accuracy" else "min")
+
     def _fresh(self, metric: str) -> trends.Best:
-        mode = self._mode or ("max" if metric == "accuracy" else "min")
+        mode = self.mode(metric)
         # What the ledger calls a best has met its threshold already.
         kept = (metric, mode) in (("loss", "min"), ("accuracy", "max"))
         return trends.Best(mode, min_delta=0.0 if kept else self._min_delta)

@@ -12,7 +12,7 @@ from .books import Books
 from .collector import Reading
 from .courier import Courier
 from .errors import SettingsError
-from .herald import Herald
+from .herald import Chronicle, Herald
 from .nvml import GpuError
 from .outcome import Channel
 from .ranks import Place
@@ -21,14 +21,20 @@ from .spokesman import Spokesman, job_id
 
 
 def make_herald(
-    books: Books, place: Place, url: str, gpus: Callable[[], str], environ: Mapping[str, str]
+    books: Books,
+    place: Place,
+    url: str,
+    gpus: Callable[[], str],
+    environ: Mapping[str, str],
+    chronicle: Chronicle | None = None,
 ) -> Herald | None:
-    """Gives the herald of a run, not started; None if nobody is to be told.
+    """Gives the herald of a run, not started; None if nobody is to be told and nothing kept.
 
     Args:
         url: Address of the run's endpoint.
         gpus: Names this rank's GPUs.
         environ: Holds the robots' addresses and secrets.
+        chronicle: What keeps the run, if anything does.
 
     Raises:
         SettingsError: If a robot's address is not there or cannot be right.
@@ -36,18 +42,18 @@ def make_herald(
     settings = books.settings
     spokesman = Spokesman(place, job_id(place, environ))
     channels = [*alertmanagers(settings, spokesman, url), *robots(settings, spokesman, url, environ)]
-    if not channels:
+    if not channels and chronicle is None:
         return None
     couriers = [Courier(channel, books.troubles) for channel in channels]
-    token = settings.token.reveal() if settings.token is not None else ""
     return Herald(
         books,
         couriers,
         spokesman,
         gpus=gpus,
         restarts=place.restarts,
+        chronicle=chronicle,
         environ=environ,
-        secrets=[token, *_passwords(settings)],
+        secrets=list(settings_secrets(settings)),
     )
 
 
@@ -126,6 +132,9 @@ def reachable(url: str) -> str:
     return "" if host == "localhost" or host.startswith("127.") or host == "::1" else url
 
 
-def _passwords(settings: Settings) -> Iterator[str]:
-    for address in (settings.alertmanager_url or "").split(","):
-        yield urlsplit(address).password or ""
+def settings_secrets(settings: Settings) -> Iterator[str]:
+    """Gives what of the settings must not stand in any text; "" among it."""
+    yield settings.token.reveal() if settings.token is not None else ""
+    for addresses in (settings.alertmanager_url, settings.prometheus_url, settings.report_url):
+        for address in (addresses or "").split(","):
+            yield urlsplit(address).password or ""

@@ -55,6 +55,21 @@ class Best:
     epoch: int
 
 
+@dataclass(frozen=True)
+class Closing:
+    """What the history of runs adds to the end of one.
+
+    Attributes:
+        verdict: Better, worse or the same, and than what; None where there is nothing to compare with.
+        lines: Comparison and curve, a line each.
+        link: Address of the report; empty if it has none.
+    """
+
+    verdict: Words | None = None
+    lines: tuple[Words, ...] = ()
+    link: str = ""
+
+
 def detail(name: str, value: str) -> Words:
     """Gives a detail under the name that the user gave it, or in Chinese if it is one of the usual ones."""
     usual = {

@@ -49,6 +49,11 @@ def start(
     details: Mapping[str, object] | None = None,
     labels: Mapping[str, str] | None = None,
     gpu: bool | None = None,
+    history: str | Path | None = None,
+    baseline: str | None = None,
+    threshold: str | float | None = None,
+    report_url: str | None = None,
+    prometheus_url: str | None = None,
     tls_cert: str | Path | None = None,
     tls_key: str | Path | None = None,
     token: str | None = None,
@@ -81,6 +86,14 @@ def start(
         details: What the message of the start shows besides `labels`: model, data set, batch size, ...
         labels: Further labels of all series of the run.
         gpu: Whether to read the GPUs through NVML. Default True.
+        history: Directory in which the run is kept: its curves in a small SQLite file, and at the end a report, one
+            HTML file in `reports`. Nothing is kept by default.
+        baseline: A baseline (`epochwatch baseline set`) or a run that this one is held against at its end, besides the
+            previous run of the same name.
+        threshold: How much worse is still as good: "0.5%" of the other's value, or a distance as in 0.005. Default
+            "0.5%".
+        report_url: Address under which `reports` is served; the message of the end then links the report.
+        prometheus_url: Prometheus that is asked which alerts fired, for the report.
         tls_cert: Certificate chain (PEM) to serve HTTPS with.
         tls_key: Its private key, if it is not in the same file.
         token: Bearer token that a reader must show. Better in EPOCHWATCH_TOKEN or a file than in code.

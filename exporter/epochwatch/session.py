@@ -19,6 +19,7 @@ from .ending import EndWatch
 from .errors import SettingsError
 from .failure import describe
 from .gpu import gpu_source
+from .history import make_chronicle
 from .identity import reachable_target, run_labels
 from .listening import listen, tls_context
 from .notify import gpu_names, make_herald
@@ -58,20 +59,18 @@ class Session:
         self.url = f"{'http' if tls is None else 'https'}://{self.target}"
         report = books.troubles.report_exception
         self._gpu = gpu_source(place, on_error=report, environ=environ) if settings.gpu else None
-        sources: list[Source] = [TrainingSource(books, place, run_labels(pid, host, start_directory()))]
-        if self._gpu is not None:
-            sources.append(self._gpu)
-        sources += [
-            CudaSource(environ) if self._gpu is None else CudaSource(environ, self._gpu.names),
-            ExporterSource(books),
-        ]
+        run_info = run_labels(pid, host, start_directory())
+        cuda = CudaSource(environ) if self._gpu is None else CudaSource(environ, self._gpu.names)
+        devices: list[Source] = [cuda] if self._gpu is None else [self._gpu, cuda]
+        sources: list[Source] = [TrainingSource(books, place, run_info), *devices, ExporterSource(books)]
         self._collector = Collector(constant_labels(settings, place), sources, on_error=report)
         self._target_file = None
         if settings.targets_dir is not None:
             self._target_file = TargetFile(settings.targets_dir, host, pid, self._server.port)
         self.end_watch = EndWatch(self)
         try:
-            self.herald = make_herald(books, place, self.url, self._gpu_names, environ)
+            chronicle = make_chronicle(books, place, run_info, devices, environ)
+            self.herald = make_herald(books, place, self.url, self._gpu_names, environ, chronicle)
         except BaseException:
             self._server.close()
             raise

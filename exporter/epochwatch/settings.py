@@ -10,6 +10,7 @@ from typing import Literal
 
 from . import checks
 from .secret import Secret
+from .tolerance import Tolerance
 
 Language = Literal["zh", "en"]
 _TRUE = {"1", "true", "yes", "on"}
@@ -41,6 +42,11 @@ class Settings:
     details: Mapping[str, str] = field(default_factory=dict)
     labels: Mapping[str, str] = field(default_factory=dict)
     gpu: bool = True
+    history: Path | None = None
+    baseline: str | None = None
+    threshold: Tolerance = Tolerance(0.005, relative=True)  # noqa: RUF009  (frozen)
+    report_url: str | None = None
+    prometheus_url: str | None = None
     tls_cert: Path | None = None
     tls_key: Path | None = None
     token: Secret | None = None
@@ -122,6 +128,11 @@ _CHECKS: dict[str, Callable[[str, object], object]] = {
     "details": checks.details,
     "labels": checks.labels,
     "gpu": checks.flag,
+    "history": checks.path,
+    "baseline": checks.optional_name,
+    "threshold": checks.tolerance,
+    "report_url": checks.web_address,
+    "prometheus_url": checks.web_address,
     "tls_cert": checks.readable_file,
     "tls_key": checks.readable_file,
     "token": checks.token,

@@ -18,8 +18,11 @@ from epochwatch.tolerance import Tolerance, parse
 
 from . import listing
 from .comparison import DEFAULT_TOLERANCE, At, compare, shared
+from .drawing import INSTALL, can_draw
+from .making import Format, Wish, make, put, usual_place
+from .outline import Language
 from .record import Mode
-from .reference import find, nearest
+from .reference import find, find_baseline, nearest
 from .store import History
 from .table import table
 
@@ -172,4 +175,64 @@ def remove_baseline(history: History, name: str) -> None:
     click.echo(f"{name} is no baseline any more")
 
 
-COMMANDS = (runs, compare_command, baseline)
+@click.command("report")
+@click.argument("run")
+@click.option(
+    "--baseline",
+    envvar="EPOCHWATCH_BASELINE",
+    help="Hold it against this baseline or run, too. [EPOCHWATCH_BASELINE]",
+)
+@threshold_option
+@click.option(
+    "--language",
+    envvar="EPOCHWATCH_LANGUAGE",
+    type=click.Choice(["zh", "en"]),
+    default="zh",
+    show_default=True,
+    help="[EPOCHWATCH_LANGUAGE]",
+)
+@click.option(
+    "--prometheus-url",
+    envvar="EPOCHWATCH_PROMETHEUS_URL",
+    help="Ask it which alerts fired. [EPOCHWATCH_PROMETHEUS_URL]",
+)
+@click.option("--format", "form", type=click.Choice(["html", "md"]), default="html", show_default=True)
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path, dir_okay=False, allow_dash=True),
+    help="File to write, - for standard output; default: in the history's reports, Markdown on standard output.",
+)
+@on_history
+def report(
+    history: History,
+    run: str,
+    baseline: str | None,
+    threshold: Tolerance,
+    language: Language,
+    prometheus_url: str | None,
+    form: Format,
+    output: Path | None,
+) -> None:
+    """Make the report of RUN: one self-contained HTML file, or Markdown.
+
+    RUN is a run's id, the beginning of one, a baseline, the name of a run (its newest) or NAME~1 (the one before).
+    """
+    heads, baselines = history.heads(), history.baselines()
+    run_id = find(run, heads, baselines).run_id
+    if baseline is not None:
+        find_baseline(baseline, heads, baselines)
+    wish = Wish(baseline, threshold, language, prometheus_url)
+    text, trouble = make(history, run_id, wish, time.time(), form)
+    if trouble:
+        click.echo(f"Warning: {trouble}", err=True)
+    if form == "html" and not can_draw():
+        click.echo(f"Warning: without curves, as matplotlib is not installed: {INSTALL}", err=True)
+    if output == Path("-") or (output is None and form == "md"):
+        click.echo(text, nl=False)
+        return
+    path = output or usual_place(history, run_id)
+    put(text, path)
+    click.echo(path)
+
+
+COMMANDS = (runs, compare_command, report, baseline)

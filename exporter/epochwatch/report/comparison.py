@@ -122,7 +122,7 @@ def shared(reference: Record, candidate: Record, tolerance: Tolerance, at: At = 
     """Gives the comparison by every value that both runs have and whose direction is known."""
     found = []
     for metric in candidate.metrics:
-        if metric in reference.metrics:
+        if metric in reference.metrics and not metric.endswith("/loss_ewma"):
             try:
                 found.append(compare(reference, candidate, metric=metric, tolerance=tolerance, at=at))
             except ComparisonError:

@@ -4,15 +4,23 @@ from __future__ import annotations
 
 import math
 
+from epochwatch.errors import ComparisonError
 from epochwatch.phrases import Words, metric_value, metric_words
 
-from .comparison import Comparison, Verdict
+from .comparison import Comparison, Verdict, known_mode
+from .record import Mode, Record
 
 MARKS: dict[Verdict, str] = {"better": "▲", "same": "≈", "worse": "▼"}
 VERDICTS: dict[Verdict, Words] = {
     "better": Words("better than", "优于"),
     "same": Words("as good as", "持平于"),
     "worse": Words("worse than", "差于"),
+}
+
+SHORT: dict[Verdict, Words] = {
+    "better": Words("better", "更好"),
+    "same": Words("the same", "持平"),
+    "worse": Words("worse", "更差"),
 }
 
 
@@ -96,3 +104,11 @@ def caveats(comparison: Comparison) -> list[Words]:
             )
         )
     return lines
+
+
+def mode_or_none(metric: str, record: Record) -> Mode | None:
+    """Gives whether less or more of a value is better; None if nobody says so."""
+    try:
+        return known_mode(metric, record)
+    except ComparisonError:
+        return None
