@@ -3,12 +3,13 @@
 #: make test-newer    the stack tests on Debian trixie's Prometheus and Alertmanager
 #: make lint          format, types, imports, shipped YAML, rules and dashboards
 #: make bench         what epochwatch costs a training, what the bridge bears; ARGS=--quick for a look
+#: make bench-scaling 10 to 10,000 ranks in a real Prometheus, an hour; ARGS="--minutes 3 --only trimmed" for less
 #: make chaos         the bridge killed a hundred times, bursts, an outage; KILLS=300 for longer
 #: make test-compose  the containers, brought up for real
 #: make format        mend the format
 #: make clean         forget everything that set-up made
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-newer chaos bench test-compose lint format clean setup-demo setup-dev setup-bench setup-prometheus
+.PHONY: help demo test test-newer chaos bench bench-scaling test-compose lint format clean setup-demo setup-dev setup-bench setup-prometheus
 
 PY := .venv/bin/python
 # Most stack tests wait for a scrape or a timer, so three at a time keep two cores busy. A file's tests stay together:
@@ -60,6 +61,9 @@ chaos: setup-dev setup-prometheus
 bench: setup-bench
 	@missed=0; for each in step loop scrape footprint growth bridge; do \
 	  PYTHONPATH=examples $(PY) bench/$$each.py $(ARGS) || missed=1; done; exit $$missed
+
+bench-scaling: setup-demo setup-prometheus
+	@PYTHONPATH=examples $(PY) -m bench.scaling $(ARGS)
 
 test-compose: setup-dev
 	@tests/compose/run.sh $(ARGS)

@@ -36,10 +36,7 @@ SHIPPED = (
     "docker-compose.yml",
 )
 
-CHECKS = {
-    "prometheus.yml": ("promtool", "check", "config"),
-    "alertmanager.yml": ("amtool", "check-config"),
-}
+PROMTOOL, AMTOOL = ("promtool", "check", "config"), ("amtool", "check-config")
 # Not ours: what Prometheus makes itself, and the exporters of containers and of the stack's own programs.
 FOREIGN = re.compile(r"up|ALERTS|ALERTS_FOR_STATE|(scrape|container|process|prometheus|alertmanager)_\w+")
 
@@ -208,8 +205,9 @@ def refused(path: Path) -> Iterator[Problem]:
     """Takes a file, gives what promtool or amtool finds wrong with it if it is a rule file or a configuration."""
     if path.parent.name == "rules":
         answer = tool("promtool", "check", "rules", str(path))
-    elif path.parent.name in ("prometheus", "snippets") and path.name in CHECKS:
-        answer = tool(*CHECKS[path.name], str(path))
+    elif path.parent.name in ("prometheus", "snippets"):
+        check = AMTOOL if path.name == "alertmanager.yml" else PROMTOOL
+        answer = tool(*check, str(path))
     else:
         return
     if answer:
