@@ -7,6 +7,7 @@ import click
 from . import __version__
 from .report.commands import COMMANDS
 from .supervisor.command import run
+from .supervisor.schedule_command import jobs, schedule
 
 
 @click.group()
@@ -15,7 +16,8 @@ def main() -> None:
     """Watches trainings; put `with epochwatch.start("name") as run:` around the loop."""
 
 
-main.add_command(run)
+for command in (run, schedule, jobs):
+    main.add_command(command)
 for command in COMMANDS:
     main.add_command(command)
 

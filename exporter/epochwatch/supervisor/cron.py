@@ -62,7 +62,7 @@ class Cron:
     _fields: str = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "zone", zone_of(self.timezone) if self.timezone else local_zone())
+        object.__setattr__(self, "zone", zone_of(self.timezone))
         object.__setattr__(self, "_fields", _checked(self.expression))
 
     def next_after(self, now: float) -> float:
@@ -73,11 +73,13 @@ class Cron:
 
 
 def zone_of(name: str) -> tzinfo:
-    """Takes an IANA name and gives the zone.
+    """Takes an IANA name, or "" for this machine's own zone, and gives the zone.
 
     Raises:
         ScheduleError: If the database has none of that name; with the nearest one that it has.
     """
+    if not name:
+        return local_zone()
     try:
         return ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError):

@@ -6,6 +6,7 @@ Alertmanager's inhibition keeps the rule quiet. `run_id` is each run's own, so t
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Iterator, Mapping
 
 from ..events import Event
@@ -17,6 +18,10 @@ from .jobspec import JobSpec
 COMMAND_LIMIT = 200
 LINE_LIMIT = 160
 LINES_TOLD = 10
+
+SHORTEST_SECONDS = 3600.0
+# Alertmanager forgets after 120 hours what it has sent, and would send it again.
+LONGEST_SECONDS = 119 * 3600.0
 
 
 def ended_event(spec: JobSpec, ended: Ended, run_id: str) -> Event:
@@ -44,6 +49,36 @@ def restarting(spec: JobSpec, ended: Ended, run_id: str, number: int, delay_seco
     lines = (*_spent(ended), *_command(spec), *_log(spec), *_last_lines(ended))
     labels = {**job_labels(spec, run_id, ended.runs), "restart": str(number)}
     return Event("TrainingJobRestarted", "warning", ended.ended_at, said, lines, labels)
+
+
+def missed_start(
+    spec: JobSpec, at: float, due: str, next_start: str, why: Words, seconds_to_next: float
+) -> Event:
+    """Takes a start that made no run and gives its event.
+
+    Args:
+        due: When it was to start, as a wall clock shows it; as is `next_start`.
+        seconds_to_next: Until when the rule that finds the same out may fire.
+    """
+    lines = (
+        Words(f"was to start at {due}", f"应启动于 {due}"),
+        Words(f"next start: {next_start}", f"下次启动：{next_start}"),
+        *_command(spec),
+    )
+    said = Words(f"did not start: {why.en}", f"没有启动：{why.zh}")
+    lasting_seconds = min(LONGEST_SECONDS, max(SHORTEST_SECONDS, seconds_to_next + spec.grace_seconds))
+    labels = job_labels(spec, secrets.token_hex(6))
+    return Event("TrainingJobMissedStart", "critical", at, said, lines, labels, lasting_seconds)
+
+
+def still_running(since: float | None, now: float) -> Words:
+    """Says why a start is left out while the job's last run goes on."""
+    if since is None or since > now:
+        return Words("its last run is still going on", "上一次运行尚未结束")
+    spent = duration(now - since)
+    return Words(
+        f"its last run is still going on, for {spent.en} now", f"上一次运行尚未结束，已运行 {spent.zh}"
+    )
 
 
 def job_labels(spec: JobSpec, run_id: str, runs: tuple[str, ...] = ()) -> Mapping[str, str]:

@@ -6,9 +6,12 @@ import contextlib
 import errno
 import fcntl
 import os
+import time
 from pathlib import Path
 
 from ..errors import StateError
+
+LISTING_SECONDS = 0.02
 
 
 class Lock:
@@ -35,23 +38,32 @@ class Lock:
         """
         if self._descriptor is not None:
             return False
-        descriptor = -1
         try:
             descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise self._unusable(error) from error
+        try:
+            if not _locked(descriptor):
+                os.close(descriptor)
+                return False
             os.ftruncate(descriptor, 0)
             os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
         except OSError as error:
-            if descriptor >= 0:
-                os.close(descriptor)
-            if error.errno in (errno.EWOULDBLOCK, errno.EACCES) and descriptor >= 0:
-                return False
-            raise StateError(
-                f"{self.path} cannot be locked: {error.strerror or error}; give a state directory on a file system "
-                "with locks that can be written (--state-dir, environment EPOCHWATCH_STATE_DIR)"
-            ) from error
+            os.close(descriptor)
+            raise self._unusable(error) from error
         self._descriptor = descriptor
         return True
+
+    def is_held(self) -> bool:
+        """Tells whether somebody has it, for a listing; who acquires it in this very moment tries once more."""
+        try:
+            with self.path.open("rb") as file:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except FileNotFoundError:
+            return False
+        except OSError as error:
+            return error.errno in (errno.EWOULDBLOCK, errno.EACCES)
+        return False
 
     def holder(self) -> str:
         """Names who took the lock last, as in "process 4711"."""
@@ -68,6 +80,12 @@ class Lock:
         os.close(self._descriptor)
         self._descriptor = None
 
+    def _unusable(self, error: OSError) -> StateError:
+        return StateError(
+            f"{self.path} cannot be locked: {error.strerror or error}; give a state directory on a file system with "
+            "locks that can be written (--state-dir, environment EPOCHWATCH_STATE_DIR)"
+        )
+
 
 def run_lock(directory: Path, job: str) -> Lock:
     """Gives the lock that is held while a job runs."""
@@ -77,3 +95,16 @@ def run_lock(directory: Path, job: str) -> Lock:
 def schedule_lock(directory: Path, job: str) -> Lock:
     """Gives the lock that is held while a scheduler has charge of a job."""
     return Lock(directory / f"{job}.scheduled")
+
+
+def _locked(descriptor: int) -> bool:
+    for pause_seconds in (LISTING_SECONDS, 0.0):
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        except OSError as error:
+            if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
+                raise
+        # A listing that looks whether it is held has it for a moment.
+        time.sleep(pause_seconds)
+    return False

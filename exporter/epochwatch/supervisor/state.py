@@ -18,6 +18,7 @@ from typing import Any
 
 from ..errors import StateError
 from ..troubles import LOGGER
+from .ended import Ended, Outcome
 
 VERSION = 1
 SUFFIX = ".job.json"
@@ -71,6 +72,13 @@ class StateFile:
             directory.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise _unusable(directory, error) from error
+
+    def stamp(self) -> int | None:
+        """Gives what changes when the file is written; None if there is none."""
+        try:
+            return self.path.stat().st_mtime_ns
+        except OSError:
+            return None
 
     def read(self, otherwise: JobState | None = None) -> JobState:
         """Gives what the file says; if there is none, or it is damaged, which is then set aside, gives `otherwise`.
@@ -187,6 +195,8 @@ def states(directory: Path) -> dict[str, JobState]:
     """
     try:
         paths = sorted(path for path in directory.iterdir() if path.name.endswith(SUFFIX))
+    except FileNotFoundError:
+        return {}
     except OSError as error:
         raise _unusable(directory, error) from error
     found = {}
@@ -200,9 +210,22 @@ def states(directory: Path) -> dict[str, JobState]:
     return found
 
 
-def counted(state: JobState, outcome: str) -> JobState:
+def counted(state: JobState, outcome: Outcome) -> JobState:
     """Gives the state with one more run of that outcome."""
-    return replace(state, runs={**state.runs, outcome: state.runs.get(outcome, 0) + 1})
+    return replace(state, runs=_added(state.runs, {outcome.value: 1}))
+
+
+def ended_state(state: JobState, ended: Ended) -> JobState:
+    """Gives the state after a run."""
+    return replace(
+        counted(state, ended.outcome),
+        last_end=ended.ended_at,
+        last_success=ended.ended_at if ended.succeeded else state.last_success,
+        last_outcome=ended.outcome.value,
+        last_exit_code=ended.exit_code,
+        last_duration_seconds=ended.seconds,
+        log_matches=_added(state.log_matches, ended.matches),
+    )
 
 
 def default_directory(environ: Mapping[str, str]) -> Path:
@@ -212,6 +235,10 @@ def default_directory(environ: Mapping[str, str]) -> Path:
         return Path(given)
     base = environ.get("XDG_STATE_HOME")
     return (Path(base) if base else Path(environ.get("HOME", "/")) / ".local" / "state") / "epochwatch"
+
+
+def _added(counts: Mapping[str, int], more: Mapping[str, int]) -> dict[str, int]:
+    return {name: counts.get(name, 0) + more.get(name, 0) for name in {**counts, **more}}
 
 
 def _fits(name: str, value: Any) -> bool:

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from epochwatch.errors import StateError
-from epochwatch.supervisor.state import JobState, StateFile, counted, default_directory, states
+from epochwatch.supervisor.ended import Ended, Outcome
+from epochwatch.supervisor.state import JobState, StateFile, counted, default_directory, ended_state, states
 
 FULL = JobState(
     schedule="0 2 * * *",
@@ -142,9 +143,10 @@ def test_a_directory_that_cannot_be_made(tmp_path: Path) -> None:
 def test_updates_of_two_processes_both_count(tmp_path: Path) -> None:
     """Two processes that count at the same time lose no run."""
     script = (
-        "import sys; from pathlib import Path; from epochwatch.supervisor.state import StateFile, counted\n"
+        "import sys; from pathlib import Path; from epochwatch.supervisor.ended import Outcome; "
+        "from epochwatch.supervisor.state import StateFile, counted\n"
         "file = StateFile(Path(sys.argv[1]), 'nightly')\n"
-        "for _ in range(40): file.update(lambda state: counted(state, sys.argv[2]))"
+        "for _ in range(40): file.update(lambda state: counted(state, Outcome(sys.argv[2])))"
     )
     others = [
         subprocess.Popen([sys.executable, "-c", script, tmp_path, outcome])
@@ -159,15 +161,31 @@ def test_who_still_knows_does_not_forget_with_the_file(tmp_path: Path) -> None:
     """A file that is deleted or damaged under a running scheduler is written anew from what that knows."""
     file = StateFile(tmp_path, "nightly")
 
-    assert file.update(lambda state: counted(state, "success"), FULL).runs["success"] == 4
+    assert file.update(lambda state: counted(state, Outcome.SUCCESS), FULL).runs["success"] == 4
     file.path.write_text("{")
-    assert file.update(lambda state: counted(state, "success"), FULL).runs["success"] == 4
-    assert file.update(lambda state: counted(state, "success"), FULL).runs["success"] == 5
+    assert file.update(lambda state: counted(state, Outcome.SUCCESS), FULL).runs["success"] == 4
+    assert file.update(lambda state: counted(state, Outcome.SUCCESS), FULL).runs["success"] == 5
 
 
 def test_counting_leaves_the_rest() -> None:
     """One more run of an outcome changes that count only."""
-    assert counted(FULL, "skipped") == replace(FULL, runs={"success": 3, "cuda_oom": 1, "skipped": 1})
+    assert counted(FULL, Outcome.SKIPPED) == replace(FULL, runs={"success": 3, "cuda_oom": 1, "skipped": 1})
+
+
+def test_the_end_of_a_run_is_kept() -> None:
+    """A failure leaves the last success, and counts the run and what its log had."""
+    ended = Ended(Outcome.TIMEOUT, 124, 1_800_000_000, 1_800_000_060, matches={"nccl": 3, "traceback": 1})
+
+    assert ended_state(FULL, ended) == replace(
+        FULL,
+        last_end=1_800_000_060,
+        last_outcome="timeout",
+        last_exit_code=124,
+        last_duration_seconds=60,
+        runs={"success": 3, "cuda_oom": 1, "timeout": 1},
+        log_matches={"traceback": 3, "nccl": 3},
+    )
+    assert ended_state(FULL, replace(ended, outcome=Outcome.SUCCESS)).last_success == 1_800_000_060
 
 
 @pytest.mark.parametrize(

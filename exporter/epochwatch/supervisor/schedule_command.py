@@ -1,0 +1,145 @@
+"""The commands `epochwatch schedule` and `epochwatch jobs`."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+
+from ..errors import EpochwatchError
+from ..settings import Settings
+from ..troubles import LOGGER
+from . import jobsfile
+from .cron import Cron, zone_of
+from .jobbook import JobBook
+from .jobspec import JobSpec
+from .jobtable import moment, table
+from .lock import run_lock
+from .process_one import become_init
+from .scheduledjob import ScheduledJob
+from .scheduler import Scheduler
+from .signals import FORWARDED, Signals, received
+from .state import default_directory, states
+from .supervisor import PORT, Supervisor, read_settings
+
+STARTS_SHOWN = 3
+
+state_dir_option = click.option(
+    "--state-dir",
+    type=click.Path(path_type=Path, file_okay=False),
+    envvar="EPOCHWATCH_STATE_DIR",
+    help="Where it is kept what became of each job.  [default: ~/.local/state/epochwatch]",
+)
+
+
+@click.command(context_settings={"show_default": True, "max_content_width": 100})
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
+@state_dir_option
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    envvar="EPOCHWATCH_JOB_PORT",
+    help=f"Port of /metrics, for all jobs.  [default: {PORT}]",
+)
+@click.option("--addr", metavar="HOST", envvar="EPOCHWATCH_ADDR", help="Address to serve on.  [default: all]")
+@click.option(
+    "--alertmanager-url",
+    metavar="URL",
+    envvar="EPOCHWATCH_ALERTMANAGER_URL",
+    help="Tell ends and missed starts to Alertmanager; several separated by commas.",
+)
+@click.option(
+    "--notify",
+    metavar="ROBOT",
+    envvar="EPOCHWATCH_NOTIFY",
+    help="Tell them straight to a robot: dingtalk, feishu or wecom.",
+)
+@click.option("--check", is_flag=True, help="Only read FILE, and say when each job would start next.")
+def schedule(file: Path, state_dir: Path | None, check: bool, **options: object) -> None:
+    """Starts the jobs of FILE by their schedules, until SIGTERM; reads FILE again at SIGHUP.
+
+    Runs as process 1 of a container too. A start may be late by the job's grace, after a restart for example; later
+    than that it is missed, told, and the next regular one is waited for.
+    """
+    logging.basicConfig(format="epochwatch: %(message)s", level=logging.INFO)
+    try:
+        read = jobsfile.load(file)
+        if check:
+            _say_next_starts(read.jobs, time.time())
+            return
+        given = {name: value for name, value in options.items() if value is not None}
+        settings = read_settings({"run": "jobs", "port": PORT, **read.settings, **given}, os.environ)
+        directory = state_dir or read.state_dir or default_directory(os.environ)
+        serve_schedule(read.jobs, settings, directory, reload=lambda: jobsfile.load(file).jobs)
+    except EpochwatchError as error:
+        raise click.ClickException(str(error)) from None
+
+
+@click.command()
+@state_dir_option
+@click.option("--json", "as_json", is_flag=True, help="For programs.")
+def jobs(state_dir: Path | None, as_json: bool) -> None:
+    """Shows each job's last run and its next start, as the state directory has them."""
+    directory = state_dir or default_directory(os.environ)
+    try:
+        found = states(directory)
+        running = frozenset(name for name in found if run_lock(directory, name).is_held())
+        if as_json:
+            listed = {name: {**asdict(state), "running": name in running} for name, state in found.items()}
+            click.echo(json.dumps(listed, indent=2, ensure_ascii=False))
+        elif found:
+            click.echo(table(found, running, time.time(), zone_of))
+        else:
+            click.echo(f"no job has its state in {directory}")
+    except EpochwatchError as error:
+        raise click.ClickException(str(error)) from None
+
+
+def serve_schedule(
+    specs: Sequence[JobSpec],
+    settings: Settings,
+    directory: Path,
+    reload: Callable[[], Sequence[JobSpec]] | None = None,
+    environ: Mapping[str, str] = os.environ,
+) -> None:
+    """Has charge of the jobs until this process is told to end.
+
+    Raises:
+        EpochwatchError: If a schedule, the state, the address or a robot's address cannot be used.
+    """
+    become_init()
+    books: list[JobBook] = []
+    supervisor = Supervisor(settings, books, environ)
+
+    def make_job(spec: JobSpec, on_end: Callable[[], None]) -> ScheduledJob:
+        return ScheduledJob(spec, directory, supervisor.herald, supervisor.troubles, on_end=on_end)
+
+    scheduler = Scheduler(make_job, books)
+    signals = Signals()
+    try:
+        scheduler.take_up(specs, time.time())
+        supervisor.start()
+        for name, job in scheduler.jobs.items():
+            LOGGER.info("job %s: next start %s", name, moment(job.book.next_start_at, job.zone))
+        with received(signals, FORWARDED):
+            scheduler.serve(signals, reload)
+    finally:
+        scheduler.close()
+        supervisor.close(hold=False)
+        signals.close()
+
+
+def _say_next_starts(specs: Sequence[JobSpec], now: float) -> None:
+    for spec in specs:
+        cron = Cron(spec.schedule or "", spec.timezone or "")
+        at, shown = now, []
+        for _ in range(STARTS_SHOWN):
+            at = cron.next_after(at)
+            shown.append(moment(at, cron.zone))
+        click.echo(f"{spec.name}: {', '.join(shown)}")

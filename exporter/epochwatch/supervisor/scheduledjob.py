@@ -1,0 +1,191 @@
+"""One job under a schedule: starts it when it is due, never twice at once, and tells of starts that made no run."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from datetime import datetime, tzinfo
+from pathlib import Path
+
+from ..errors import StateError
+from ..phrases import Words
+from ..troubles import LOGGER, Troubles
+from . import jobevents
+from .cron import Cron
+from .ended import Outcome
+from .herald import JobHerald
+from .jobspec import JobSpec
+from .keeper import Keeper
+from .lock import run_lock, schedule_lock
+from .runner import Runner
+from .signals import Signals
+from .state import counted
+from .timetable import Due, Timetable
+
+
+class ScheduledJob:
+    """A job that this process has charge of, from `take_up` to `let_go`.
+
+    Args:
+        directory: Where its state and its locks lie.
+        on_end: Is called on the run's thread, once a run has ended.
+
+    Raises:
+        ScheduleError: If its schedule or zone is wrong.
+        StateError: If its state cannot be used, or another scheduler has charge of it.
+    """
+
+    def __init__(
+        self,
+        spec: JobSpec,
+        directory: Path,
+        herald: JobHerald,
+        troubles: Troubles,
+        *,
+        now: Callable[[], float] = time.time,
+        on_end: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.spec = spec
+        self._timetable = timetable_of(spec)
+        self._keeper = Keeper(spec, directory, troubles)
+        self.book = self._keeper.book
+        self._herald = herald
+        self._troubles = troubles
+        self._now = now
+        self._on_end = on_end
+        self._charge = schedule_lock(directory, spec.name)
+        self._lock = run_lock(directory, spec.name)
+        self._signals = Signals()
+        self._thread: threading.Thread | None = None
+
+    @property
+    def running(self) -> bool:
+        return self._thread is not None and self._thread.is_alive()
+
+    @property
+    def zone(self) -> tzinfo:
+        """In which its times are shown."""
+        return self._timetable.cron.zone
+
+    def take_up(self, now: float) -> None:
+        """Begins to have charge of the job; from here on its next start is promised."""
+        if not self._charge.acquire():
+            raise StateError(
+                f"job {self.spec.name} is scheduled by {self._charge.holder()} already, with the state in "
+                f"{self._charge.path.parent}: end that one, or give this one another --state-dir"
+            )
+        self._keeper.change(lambda state: self._timetable.taken_up(state, now))
+
+    def change_to(self, spec: JobSpec, now: float) -> None:
+        """Takes another description of the job, which holds from its next start on.
+
+        Raises:
+            ScheduleError: If the schedule or zone is wrong; nothing is changed then.
+        """
+        self._timetable = timetable_of(spec)
+        self.spec = self.book.spec = spec
+        self._keeper.change(lambda state: self._timetable.taken_up(state, now))
+
+    def step(self, now: float) -> None:
+        """Does what is due now."""
+        if not self.running:
+            self._keeper.refresh()
+        due = self._timetable.due(self._keeper.state, now)
+        if due is Due.MISSED:
+            self._leave_out(now, Words("nothing was there to start it", "当时没有调度器在运行"))
+        elif due is Due.START:
+            self._start(now)
+
+    def seconds_to_next(self, now: float) -> float:
+        """Gives how long nothing will be due."""
+        return max(0.0, self._timetable.next_attempt(self._keeper.state, now) - now)
+
+    def signal(self, number: int) -> None:
+        """Passes a signal to the run, if there is one."""
+        if self.running:
+            self._signals.put(number)
+
+    def wait(self, seconds: float) -> bool:
+        """Waits for the end of the run, so long at most, and tells whether none is left."""
+        if self._thread is not None:
+            self._thread.join(seconds)
+        return not self.running
+
+    def let_go(self) -> None:
+        """Gives up charge of the job; its promise stays, so that it is seen if nobody takes it up."""
+        self._charge.release()
+        if not self.running:
+            self._signals.close()
+
+    def _start(self, now: float) -> None:
+        if self.running or not self._is_free():
+            self._leave_out(now, jobevents.still_running(self._keeper.state.last_start, now), skipped=True)
+            return
+        # Settled at once, so that the next step does not take the start that is under way for one that is due.
+        due_at = self._settle(now)
+        self._signals.take()  # what came too late for the last run is not for this one
+        self._thread = threading.Thread(
+            target=self._run, args=(due_at,), name=f"epochwatch-job-{self.spec.name}", daemon=True
+        )
+        self._thread.start()
+
+    def _is_free(self) -> bool:
+        try:
+            return self._lock.acquire()
+        except StateError as error:
+            # A run that is not made for want of a lock file would be the greater harm; ours are told apart anyway.
+            self._troubles.report("job_lock", str(error))
+            return True
+
+    def _run(self, due_at: float) -> None:
+        held = self._lock.descriptor
+        try:
+            runner = Runner(self.spec, self.book, self._herald, now=self._now)
+            ended = runner.run(
+                self._signals, inherited=() if held is None else (held,), on_start=self._has_started
+            )
+            if ended.attempts == 0:
+                self._tell_missed(self._now(), due_at, ended.cause)
+            else:
+                self._keeper.ended(ended)
+        except Exception as error:
+            self._troubles.report_exception("job_run", error)
+        finally:
+            self._lock.release()
+            self._on_end()
+
+    def _has_started(self, at: float) -> None:
+        self._keeper.change(lambda state: self._timetable.started(state, at))
+
+    def _leave_out(self, now: float, why: Words, skipped: bool = False) -> None:
+        if skipped:
+            self._keeper.change(lambda state: counted(state, Outcome.SKIPPED))
+        self._tell_missed(now, self._settle(now), why)
+
+    def _settle(self, now: float) -> float:
+        """Takes that the starts up to now are dealt with, and gives when the first of them was due."""
+        due_at = self._timetable.next_attempt(self._keeper.state, now)
+        self._keeper.change(lambda state: self._timetable.left_out(state, now))
+        return due_at
+
+    def _tell_missed(self, now: float, due_at: float, why: Words) -> None:
+        LOGGER.warning("job %s did not start: %s", self.spec.name, why.en)
+        next_at = self._timetable.next_attempt(self._keeper.state, now)
+        self._herald.tell(
+            jobevents.missed_start(
+                self.spec, now, self._when(due_at), self._when(next_at), why, next_at - now
+            )
+        )
+
+    def _when(self, at: float) -> str:
+        return datetime.fromtimestamp(at, self.zone).strftime("%Y-%m-%d %H:%M %Z")
+
+
+def timetable_of(spec: JobSpec) -> Timetable:
+    """Gives a job's timetable.
+
+    Raises:
+        ScheduleError: If its schedule or zone is wrong.
+    """
+    return Timetable(Cron(spec.schedule or "", spec.timezone or ""), spec.grace_seconds)

@@ -1,0 +1,245 @@
+"""`epochwatch schedule` and `epochwatch jobs` as processes of their own."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from epochwatch.supervisor.state import JobState, StateFile
+
+EPOCHWATCH = str(Path(sys.executable).with_name("epochwatch"))
+
+
+class Scheduling:
+    """A directory with a file of jobs, its state, and the schedulers started over them."""
+
+    def __init__(self, directory: Path, port: int) -> None:
+        self.directory = directory
+        self.file = directory / "jobs.yml"
+        self.state = directory / "state"
+        self.port = port
+        self.processes: list[subprocess.Popen[str]] = []
+        # Each day at the minute before this one, so that only what is made due runs in a test.
+        self.due_at = time.time() // 60 * 60 - 60
+        self.schedule = time.strftime("%M %H * * *", time.gmtime(self.due_at))
+
+    def write(self, **commands: str) -> None:
+        keys = {"schedule": self.schedule, "timezone": "UTC"}
+        jobs = {name: {**keys, "command": ["sh", "-c", command]} for name, command in commands.items()}
+        self.file.write_text(json.dumps({"state_dir": "state", "jobs": jobs}))
+
+    def make_due(self, job: str) -> None:
+        """Lets a start of the job be due now: it was promised by a scheduler that is gone."""
+        promised = JobState(
+            schedule=self.schedule, timezone="UTC", next_start=self.due_at, settled=self.due_at - 1
+        )
+        StateFile(self.state, job).write(promised)
+
+    def start(self, *prefix: str) -> subprocess.Popen[str]:
+        process = subprocess.Popen(
+            [
+                *prefix,
+                EPOCHWATCH,
+                "schedule",
+                str(self.file),
+                "--port",
+                str(self.port),
+                "--addr",
+                "127.0.0.1",
+            ],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            cwd=self.directory,
+        )
+        self.processes.append(process)
+        return process
+
+    def metrics(self) -> str:
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/metrics", timeout=5) as answer:
+                return str(answer.read().decode())
+        except OSError:
+            return ""
+
+    def until(self, condition: Callable[[], object]) -> None:
+        deadline = time.monotonic() + 30
+        while not condition():
+            assert time.monotonic() < deadline, self.metrics()
+            time.sleep(0.05)
+
+
+@pytest.fixture
+def scheduling(tmp_path: Path, free_port: int) -> Iterator[Scheduling]:
+    made = Scheduling(tmp_path, free_port)
+    yield made
+    for process in made.processes:
+        if process.poll() is None:
+            process.kill()
+        process.communicate()
+
+
+def jobs(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([EPOCHWATCH, "jobs", *arguments], capture_output=True, text=True, check=False)
+
+
+def test_a_scheduler_from_its_start_to_its_end(scheduling: Scheduling) -> None:
+    """Jobs that are due run, /metrics shows all of them, SIGTERM ends it with 0, and `jobs` knows what was."""
+    scheduling.write(good="echo fine", bad="exit 3", later="true")
+    scheduling.make_due("good")
+    scheduling.make_due("bad")
+    process = scheduling.start()
+    scheduling.until(lambda: 'runs_total{job_name="bad",outcome="failure"} 1.0' in scheduling.metrics())
+    scheduling.until(lambda: 'runs_total{job_name="good",outcome="success"} 1.0' in scheduling.metrics())
+
+    assert 'training_job_last_exit_code{job_name="bad"} 3.0' in scheduling.metrics()
+    assert 'training_job_next_start_timestamp_seconds{job_name="later"}' in scheduling.metrics()
+    process.send_signal(signal.SIGTERM)
+    output, _ = process.communicate(timeout=20)
+    assert process.returncode == 0
+    assert "fine\n" in output
+    assert "job later: next start" in output
+    listed = json.loads(jobs("--json", "--state-dir", str(scheduling.state)).stdout)
+    assert {name: job["last_outcome"] for name, job in listed.items()} == {
+        "bad": "failure",
+        "good": "success",
+        "later": "",
+    }
+    shown = jobs("--state-dir", str(scheduling.state)).stdout
+    assert [line.split()[0] for line in shown.splitlines()] == ["JOB", "bad", "good", "later"]
+
+
+def test_jobs_sees_a_run_that_goes_on(scheduling: Scheduling) -> None:
+    """While a job runs, the table says so, and a scheduler killed with -9 does not change that."""
+    scheduling.write(long="echo $$ > pid; exec sleep 60")
+    scheduling.make_due("long")
+    process = scheduling.start()
+    scheduling.until(lambda: 'state{job_name="long",state="running"} 1.0' in scheduling.metrics())
+    shown = jobs("--state-dir", str(scheduling.state)).stdout.splitlines()[1]
+    process.kill()
+    process.wait()
+    orphaned = jobs("--state-dir", str(scheduling.state)).stdout.splitlines()[1]
+    os.kill(int((scheduling.directory / "pid").read_text()), signal.SIGKILL)
+    scheduling.until(lambda: "unseen" in jobs("--state-dir", str(scheduling.state)).stdout)
+
+    assert "running" in shown
+    assert "running" in orphaned
+
+
+def test_the_file_is_read_again_at_sighup(scheduling: Scheduling) -> None:
+    """A new job comes in; a file with a mistake changes nothing and is told."""
+    scheduling.write(a="true")
+    process = scheduling.start()
+    scheduling.until(lambda: 'job_name="a"' in scheduling.metrics())
+    scheduling.write(a="true", b="true")
+    process.send_signal(signal.SIGHUP)
+    scheduling.until(lambda: 'next_start_timestamp_seconds{job_name="b"}' in scheduling.metrics())
+    scheduling.file.write_text("jobs: {a: {shedule: x}}")
+    process.send_signal(signal.SIGHUP)
+    time.sleep(0.5)
+
+    assert 'next_start_timestamp_seconds{job_name="b"}' in scheduling.metrics()
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate(timeout=20)
+    assert "jobs.a.shedule: unknown key; did you mean 'schedule'?" in output
+    assert process.returncode == 0
+
+
+@pytest.mark.skipif(
+    os.geteuid() != 0 or shutil.which("unshare") is None, reason="needs a PID namespace of its own"
+)
+def test_process_one_of_a_container(scheduling: Scheduling) -> None:
+    """As process 1 it reaps orphans of its jobs, passes SIGTERM on, and its end is the scheduler's."""
+    scheduling.write(
+        orphans="for i in 1 2 3; do (sleep 0.2 &) ; done; ps -e > before; sleep 1; ps -e > after"
+    )
+    scheduling.make_due("orphans")
+    process = scheduling.start("unshare", "--pid", "--fork", "--mount-proc", "--kill-child")
+    scheduling.until(lambda: 'runs_total{job_name="orphans",outcome="success"} 1.0' in scheduling.metrics())
+    after = (scheduling.directory / "after").read_text()
+    (inside,) = subprocess.run(
+        ["ps", "-o", "pid=", "--ppid", str(process.pid)], capture_output=True, text=True, check=True
+    ).stdout.split()
+    os.kill(int(inside), signal.SIGTERM)
+    process.communicate(timeout=20)
+
+    assert "sleep" in (scheduling.directory / "before").read_text()
+    assert "defunct" not in after
+    assert process.returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('jobs: {a: {schedule: "0 0 30 2 *", command: "true"}}', "schedule '0 0 30 2 *' never comes"),
+        (
+            'jobs: {a: {schedule: "0 0 * * *", timezone: Mars, command: "true"}}',
+            "time zone 'Mars' is not known",
+        ),
+        (
+            "state_dir: /proc/none\njobs: {a: {schedule: '@daily', command: 'true'}}",
+            "/proc/none cannot be used",
+        ),
+        (
+            "port: 99999\njobs: {a: {schedule: '@daily', command: 'true'}}",
+            "port must be a whole number from 0 to",
+        ),
+    ],
+)
+def test_wrong_files_end_it_at_once(scheduling: Scheduling, text: str, said: str) -> None:
+    """A mistake ends the command with 1 and one clear message, no traceback."""
+    scheduling.file.write_text(text)
+    done = subprocess.run(
+        [EPOCHWATCH, "schedule", str(scheduling.file)], capture_output=True, text=True, check=False
+    )
+
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.returncode == 1
+
+
+def test_a_second_scheduler_is_refused(scheduling: Scheduling) -> None:
+    """Over the same state, the second one ends with a message that names the first."""
+    scheduling.write(a="true")
+    first = scheduling.start()
+    scheduling.until(lambda: 'job_name="a"' in scheduling.metrics())
+    second = subprocess.run(
+        [EPOCHWATCH, "schedule", str(scheduling.file), "--port", "0"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert f"job a is scheduled by process {first.pid} already" in second.stderr
+    assert second.returncode == 1
+
+
+def test_a_look_at_the_next_starts(scheduling: Scheduling) -> None:
+    """--check reads the file, shows when each job would start, and starts nothing."""
+    scheduling.write(a="true")
+    done = subprocess.run(
+        [EPOCHWATCH, "schedule", str(scheduling.file), "--check"], capture_output=True, text=True, check=False
+    )
+
+    assert done.returncode == 0
+    assert done.stdout.startswith("a: 20")
+    assert done.stdout.count(" UTC") == 3
+    assert not scheduling.state.exists()
+
+
+def test_no_jobs_yet(tmp_path: Path) -> None:
+    """A directory without states is said to be that."""
+    done = jobs("--state-dir", str(tmp_path / "none"))
+
+    assert done.stdout == f"no job has its state in {tmp_path / 'none'}\n"
+    assert done.returncode == 0
