@@ -52,12 +52,13 @@ def restarting(spec: JobSpec, ended: Ended, run_id: str, number: int, delay_seco
 
 
 def missed_start(
-    spec: JobSpec, at: float, due: str, next_start: str, why: Words, seconds_to_next: float
+    spec: JobSpec, at: float, due: str, next_start: str, said: Words, seconds_to_next: float
 ) -> Event:
     """Takes a start that made no run and gives its event.
 
     Args:
         due: When it was to start, as a wall clock shows it; as is `next_start`.
+        said: Why it did not.
         seconds_to_next: Until when the rule that finds the same out may fire.
     """
     lines = (
@@ -65,20 +66,23 @@ def missed_start(
         Words(f"next start: {next_start}", f"下次启动：{next_start}"),
         *_command(spec),
     )
-    said = Words(f"did not start: {why.en}", f"没有启动：{why.zh}")
     lasting_seconds = min(LONGEST_SECONDS, max(SHORTEST_SECONDS, seconds_to_next + spec.grace_seconds))
     labels = job_labels(spec, secrets.token_hex(6))
     return Event("TrainingJobMissedStart", "critical", at, said, lines, labels, lasting_seconds)
 
 
+def nobody_there() -> Words:
+    """Says why a start was missed that no scheduler has seen come."""
+    return Words("did not start: nothing was there to start it", "没有启动：当时没有调度器在运行")
+
+
 def still_running(since: float | None, now: float) -> Words:
     """Says why a start is left out while the job's last run goes on."""
+    en, zh = "did not start: its last run is still going on", "没有启动：上一次运行尚未结束"
     if since is None or since > now:
-        return Words("its last run is still going on", "上一次运行尚未结束")
+        return Words(en, zh)
     spent = duration(now - since)
-    return Words(
-        f"its last run is still going on, for {spent.en} now", f"上一次运行尚未结束，已运行 {spent.zh}"
-    )
+    return Words(f"{en}, for {spent.en} now", f"{zh}，已运行 {spent.zh}")
 
 
 def job_labels(spec: JobSpec, run_id: str, runs: tuple[str, ...] = ()) -> Mapping[str, str]:

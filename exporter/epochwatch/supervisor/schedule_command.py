@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import signal
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
@@ -21,14 +22,15 @@ from .jobbook import JobBook
 from .jobspec import JobSpec
 from .jobtable import moment, table
 from .lock import run_lock
-from .process_one import become_init
 from .scheduledjob import ScheduledJob
 from .scheduler import Scheduler
-from .signals import FORWARDED, Signals, received
+from .signals import Signals, received
+from .spawn import hold_standard_streams
 from .state import default_directory, states
 from .supervisor import PORT, Supervisor, read_settings
 
 STARTS_SHOWN = 3
+HEEDED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
 
 state_dir_option = click.option(
     "--state-dir",
@@ -113,21 +115,23 @@ def serve_schedule(
     Raises:
         EpochwatchError: If a schedule, the state, the address or a robot's address cannot be used.
     """
-    become_init()
+    hold_standard_streams()
     books: list[JobBook] = []
     supervisor = Supervisor(settings, books, environ)
 
     def make_job(spec: JobSpec, on_end: Callable[[], None]) -> ScheduledJob:
-        return ScheduledJob(spec, directory, supervisor.herald, supervisor.troubles, on_end=on_end)
+        return ScheduledJob(
+            spec, directory, supervisor.herald, supervisor.troubles, supervisor.runner, on_end=on_end
+        )
 
-    scheduler = Scheduler(make_job, books)
+    scheduler = Scheduler(make_job, books, reap=supervisor.nursery.reap_orphans)
     signals = Signals()
     try:
         scheduler.take_up(specs, time.time())
         supervisor.start()
         for name, job in scheduler.jobs.items():
             LOGGER.info("job %s: next start %s", name, moment(job.book.next_start_at, job.zone))
-        with received(signals, FORWARDED):
+        with received(signals, HEEDED):
             scheduler.serve(signals, reload)
     finally:
         scheduler.close()

@@ -15,6 +15,7 @@ from . import jobevents
 from .cron import Cron
 from .ended import Outcome
 from .herald import JobHerald
+from .jobbook import JobBook
 from .jobspec import JobSpec
 from .keeper import Keeper
 from .lock import run_lock, schedule_lock
@@ -29,6 +30,7 @@ class ScheduledJob:
 
     Args:
         directory: Where its state and its locks lie.
+        make_runner: Gives what makes one run.
         on_end: Is called on the run's thread, once a run has ended.
 
     Raises:
@@ -42,6 +44,7 @@ class ScheduledJob:
         directory: Path,
         herald: JobHerald,
         troubles: Troubles,
+        make_runner: Callable[[JobBook], Runner],
         *,
         now: Callable[[], float] = time.time,
         on_end: Callable[[], None] = lambda: None,
@@ -52,6 +55,7 @@ class ScheduledJob:
         self.book = self._keeper.book
         self._herald = herald
         self._troubles = troubles
+        self._make_runner = make_runner
         self._now = now
         self._on_end = on_end
         self._charge = schedule_lock(directory, spec.name)
@@ -93,7 +97,7 @@ class ScheduledJob:
             self._keeper.refresh()
         due = self._timetable.due(self._keeper.state, now)
         if due is Due.MISSED:
-            self._leave_out(now, Words("nothing was there to start it", "当时没有调度器在运行"))
+            self._leave_out(now, jobevents.nobody_there())
         elif due is Due.START:
             self._start(now)
 
@@ -141,8 +145,7 @@ class ScheduledJob:
     def _run(self, due_at: float) -> None:
         held = self._lock.descriptor
         try:
-            runner = Runner(self.spec, self.book, self._herald, now=self._now)
-            ended = runner.run(
+            ended = self._make_runner(self.book).run(
                 self._signals, inherited=() if held is None else (held,), on_start=self._has_started
             )
             if ended.attempts == 0:
@@ -158,10 +161,10 @@ class ScheduledJob:
     def _has_started(self, at: float) -> None:
         self._keeper.change(lambda state: self._timetable.started(state, at))
 
-    def _leave_out(self, now: float, why: Words, skipped: bool = False) -> None:
+    def _leave_out(self, now: float, said: Words, skipped: bool = False) -> None:
         if skipped:
             self._keeper.change(lambda state: counted(state, Outcome.SKIPPED))
-        self._tell_missed(now, self._settle(now), why)
+        self._tell_missed(now, self._settle(now), said)
 
     def _settle(self, now: float) -> float:
         """Takes that the starts up to now are dealt with, and gives when the first of them was due."""
@@ -169,12 +172,12 @@ class ScheduledJob:
         self._keeper.change(lambda state: self._timetable.left_out(state, now))
         return due_at
 
-    def _tell_missed(self, now: float, due_at: float, why: Words) -> None:
-        LOGGER.warning("job %s did not start: %s", self.spec.name, why.en)
+    def _tell_missed(self, now: float, due_at: float, said: Words) -> None:
+        LOGGER.warning("job %s %s", self.spec.name, said.en)
         next_at = self._timetable.next_attempt(self._keeper.state, now)
         self._herald.tell(
             jobevents.missed_start(
-                self.spec, now, self._when(due_at), self._when(next_at), why, next_at - now
+                self.spec, now, self._when(due_at), self._when(next_at), said, next_at - now
             )
         )
 

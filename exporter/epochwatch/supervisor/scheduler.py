@@ -27,6 +27,7 @@ class Scheduler:
     Args:
         make_job: Makes a job that ends by calling `wake`.
         books: Those of the jobs, for /metrics; kept up to date here.
+        reap: Is called each time the scheduler wakes, for orphans that a container's process 1 has to bury.
     """
 
     def __init__(
@@ -34,11 +35,13 @@ class Scheduler:
         make_job: Callable[[JobSpec, Callable[[], None]], ScheduledJob],
         books: list[JobBook],
         *,
+        reap: Callable[[], None] = lambda: None,
         now: Callable[[], float] = time.time,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._make_job = make_job
         self._books = books
+        self._reap = reap
         self._now = now
         self._clock = clock
         self._wakes = Signals()
@@ -92,17 +95,19 @@ class Scheduler:
             raise problems[0]
 
     def serve(self, signals: Signals, reload: Callable[[], Sequence[JobSpec]] | None = None) -> None:
-        """Works until SIGTERM or SIGINT comes, and then ends the runs.
+        """Works until SIGTERM or SIGINT comes, and ends the runs then.
 
         Args:
             signals: Where this process's own signals come to.
-            reload: Reads the jobs anew, at SIGHUP.
+            reload: Reads the jobs anew, at SIGHUP; without it SIGHUP is a reason to end too.
         """
+        ending = ENDING if reload is not None else (*ENDING, signal.SIGHUP)
         while True:
             self.step(self._now())
+            self._reap()
             self._wait(signals, self.seconds_to_next(self._now()))
             for number in signals.take():
-                if number in ENDING:
+                if number in ending:
                     self.end(number, signals)
                     return
                 if number == signal.SIGHUP and reload is not None:

@@ -21,6 +21,8 @@ from epochwatch.supervisor.herald import JobHerald
 from epochwatch.supervisor.jobbook import JobBook
 from epochwatch.supervisor.jobspec import JobSpec
 from epochwatch.supervisor.lock import run_lock
+from epochwatch.supervisor.nursery import Nursery
+from epochwatch.supervisor.runner import Runner
 from epochwatch.supervisor.scheduledjob import ScheduledJob
 from epochwatch.supervisor.scheduler import Scheduler
 from epochwatch.supervisor.signals import Signals
@@ -51,6 +53,7 @@ class Bench:
         self.directory = directory
         self.now = at("04T12:00")
         self.told = Told()
+        self.nursery = Nursery()
         self.troubles = Troubles()
         self.books: list[JobBook] = []
         self.schedulers: list[Scheduler] = []
@@ -86,7 +89,13 @@ class Bench:
 
     def _job(self, spec: JobSpec, on_end: Callable[[], None]) -> ScheduledJob:
         herald = JobHerald([self.told])
-        return ScheduledJob(spec, self.directory, herald, self.troubles, now=lambda: self.now, on_end=on_end)
+
+        def make_runner(book: JobBook) -> Runner:
+            return Runner(book.spec, book, herald, self.nursery, self.troubles, now=lambda: self.now)
+
+        return ScheduledJob(
+            spec, self.directory, herald, self.troubles, make_runner, now=lambda: self.now, on_end=on_end
+        )
 
 
 def at(text: str) -> float:
@@ -248,7 +257,7 @@ def test_a_command_that_cannot_start_is_a_missed_start(bench: Bench) -> None:
 
     (event,) = bench.told.events
     assert event.name == "TrainingJobMissedStart"
-    assert event.said.en == "did not start: /no/such/program: No such file or directory"
+    assert event.said.en == "cannot be started: /no/such/program: no such file"
     assert bench.metric("next_start_timestamp_seconds") == at("05T02:00")
     assert bench.metric("last_exit_code") is None
     assert bench.metric("last_start_timestamp_seconds") is None
