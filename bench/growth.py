@@ -1,4 +1,4 @@
-"""Whether a run grows: resident memory and live objects over a million steps, scraped every 50,000.
+"""Whether a run grows: resident memory and live objects over ten million steps, scraped every 50,000.
 
 python bench/growth.py [--quick]
 """
@@ -14,7 +14,7 @@ import torch
 
 import epochwatch
 
-STEPS, EVERY = 1_000_000, 50_000
+STEPS, EVERY = 10_000_000, 50_000
 MEGABYTES = 1.0
 
 

@@ -110,6 +110,11 @@ def summed(values: Sequence[Number | None]) -> tuple[Sequence[Number], Number]:
         return present, sum(present)
 
 
+def alike(values: Sequence[object]) -> bool:
+    """Tells whether all of the values, at least one, are equal; the cheapest thing to know of many."""
+    return values.count(values[0]) == len(values)
+
+
 def new_phase(name: str, min_delta: float) -> Phase:
     """Gives a phase of which nothing is known."""
     alpha = EWMA_ALPHA if name == TRAIN else REPORT_EWMA_ALPHA
@@ -215,7 +220,7 @@ class Ledger:
             self._fold_values(TRAIN, values)
 
     def _fold_rates(self, rates: Sequence[float | dict[str, float] | None]) -> None:
-        if rates.count(rates[0]) == len(rates):  # as a rule
+        if alike(rates):  # as a rule
             rates = rates[:1]
         for index, rate in enumerate(rates):
             if rate is None:
@@ -226,6 +231,8 @@ class Ledger:
             self.learning_rates = groups
 
     def _counted(self, where: str, counts: Sequence[int | None]) -> int:
+        if alike(counts) and (counts[0] is None or counts[0] >= 0):  # as a rule
+            return (counts[0] or 0) * len(counts)
         present, total = summed(counts)
         if present and min(present) < 0:
             self._troubles.report(where, f"must be a count of at least 0, got {min(present)}")

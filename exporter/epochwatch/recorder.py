@@ -70,12 +70,27 @@ class Recorder:
         """
         try:
             now = self._clock()
+            # The reader's first lines stand here too: for a tensor, calling it would be a seventh of the step.
             if type(loss) is not float and loss is not None:
-                loss = self._read(loss, "loss")
+                if (
+                    type(loss) is self._reader.plain_tensor
+                    and loss.is_cpu
+                    and type(number := loss.item()) is float
+                ):
+                    loss = number
+                else:
+                    loss = self._read(loss, "loss")
             if type(lr) is not float and lr is not None:
                 lr = self._reader.read_groups(lr)
             if type(grad_norm) is not float and grad_norm is not None:
-                grad_norm = self._read(grad_norm, "grad_norm")
+                if (
+                    type(grad_norm) is self._reader.plain_tensor
+                    and grad_norm.is_cpu
+                    and type(number := grad_norm.item()) is float
+                ):
+                    grad_norm = number
+                else:
+                    grad_norm = self._read(grad_norm, "grad_norm")
             if type(samples) is not int and samples is not None:
                 samples = self._reader.read_count(samples, "samples")
             if tokens is not None and type(tokens) is not int:
@@ -87,6 +102,27 @@ class Recorder:
             # The first step after a fold, and every 64th from there.
             if len(pending) & 63 == 1:
                 self._look_up(now)
+        except Exception:
+            # As a rule a tensor that gives no number. The reader says what is wrong with it, and the step counts.
+            self._step_carefully(loss, lr, grad_norm, samples, tokens, metrics)
+
+    def _step_carefully(
+        self, loss: Any, lr: Any, grad_norm: Any, samples: Any, tokens: Any, metrics: Mapping[str, Any]
+    ) -> None:
+        """Does what `step` does, with every value through the reader, which raises nothing."""
+        try:
+            reader = self._reader
+            self._pending.append(
+                (
+                    self._clock(),
+                    None if loss is None else reader.read(loss, "loss"),
+                    None if lr is None else reader.read_groups(lr),
+                    None if grad_norm is None else reader.read(grad_norm, "grad_norm"),
+                    None if samples is None else reader.read_count(samples, "samples"),
+                    None if tokens is None else reader.read_count(tokens, "tokens"),
+                    self._values(metrics) or None,
+                )
+            )
         except Exception as error:
             self._troubles.report_exception("step", error)
 
@@ -142,7 +178,13 @@ class Recorder:
         return {name: value for name, value in values.items() if value is not None}
 
     def _look_up(self, started: float) -> None:
-        """Does what need not be done at every step; `started` is when the present one began."""
+        """Does what need not be done at every step; `started` is when the present one began. Raises nothing."""
+        try:
+            self._look_up_or_raise(started)
+        except Exception as error:
+            self._troubles.report_exception("step", error)
+
+    def _look_up_or_raise(self, started: float) -> None:
         self._step_seconds.append(self._clock() - started)
         if self._reader.uses_devices:
             self._reader.poll()

@@ -28,7 +28,8 @@ class Reader:
 
     def __init__(self, troubles: Troubles) -> None:
         self._troubles = troubles
-        self._plain_tensor: Any = None
+        # torch.Tensor itself, once a tensor was met.
+        self.plain_tensor: Any = None
         self._copies: dict[Any, PinnedCopies] = {}
 
     @property
@@ -44,7 +45,7 @@ class Reader:
     def read(self, value: Any, where: str) -> float | Landing | None:
         """Takes a value given as `where` and gives its number."""
         try:
-            if type(value) is self._plain_tensor and value.is_cpu:
+            if type(value) is self.plain_tensor and value.is_cpu:
                 number = value.item()
                 return number if type(number) is float else plain_number(number)
             if hasattr(value, "is_cuda"):
@@ -95,7 +96,7 @@ class Reader:
         torch = sys.modules.get("torch")
         if torch is None:
             raise NotAScalarError(f"{shown(value)} looks like a tensor, but there is no torch")
-        self._plain_tensor = torch.Tensor
+        self.plain_tensor = torch.Tensor
         local = local_part(value)
         if local.numel() != 1:
             raise NotAScalarError(f"is {shown(value)}; give one number, as in loss.mean()")
