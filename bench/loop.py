@@ -6,7 +6,7 @@ so that the folding is in every block. Said are the median of the blocks' overhe
 median (order statistics). Steps told to nobody are in it twice: that line shows what the method finds where there is
 nothing to find. Between two calls the network has used the caches, so that a call costs more than in bench/step.py.
 
-    python bench/loop.py [--quick]
+    python bench/loop.py [--quick] [--device cuda]
 """
 
 from __future__ import annotations

@@ -46,9 +46,15 @@ class PinnedCopies:
         """Takes a one-element CUDA tensor and starts its copy; None if that is not possible just now.
 
         It is not while a CUDA graph is being captured and while 1024 copies are under way.
+
+        Raises:
+            RuntimeError: As `poll` does, which it does first.
         """
         torch = self._torch
-        if len(self._flying) >= FLYING_LIMIT or torch.cuda.is_current_stream_capturing():
+        if torch.cuda.is_current_stream_capturing():
+            return None
+        self._land()
+        if len(self._flying) >= FLYING_LIMIT:
             return None
         source = tensor.detach()
         # Conversion happens on the device; float32 holds every narrower type.
@@ -63,11 +69,15 @@ class PinnedCopies:
         return landing
 
     def poll(self) -> None:
-        """Lands every copy whose event has passed, without waiting.
+        """Lands every copy whose event has passed, without waiting; none while a CUDA graph is being captured.
 
         Raises:
             RuntimeError: When the device has failed; whatever was under way is then given up.
         """
+        if self._flying and not self._torch.cuda.is_current_stream_capturing():
+            self._land()
+
+    def _land(self) -> None:
         try:
             while self._flying and self._flying[0][2].query():
                 landing, cell, _ = self._flying.popleft()

@@ -86,6 +86,7 @@ def test_a_value_lands_when_its_event_has_passed(device: Device, copies: PinnedC
 def test_values_land_in_order_and_only_the_oldest_is_asked_for(device: Device, copies: PinnedCopies) -> None:
     """A look costs one query while nothing has arrived, however much is under way."""
     landings = [copies.copy(torch.tensor(float(index))) for index in range(100)]
+    device.calls.clear()
     copies.poll()
     assert device.calls == ["query"]
     device.done = 60
@@ -130,10 +131,12 @@ def test_values_of_inference_mode_and_outside_share_the_buffer(device: Device, c
 def test_nothing_is_asked_of_the_device_while_a_graph_is_captured(
     device: Device, copies: PinnedCopies
 ) -> None:
-    """A copy would become part of the graph, so the value is left out."""
-    device.capturing = True
-    assert copies.copy(torch.tensor(1.0)) is None
-    assert (device.work, device.calls) == (0, [])
+    """A copy would become part of the graph, and a query of an earlier one would spoil it."""
+    assert copies.copy(torch.tensor(1.0)) is not None
+    device.capturing, device.done = True, 1
+    copies.poll()
+    assert copies.copy(torch.tensor(2.0)) is None
+    assert (device.work, device.calls, len(copies)) == (1, [], 1)
 
 
 def test_a_device_far_behind_costs_values_not_memory(device: Device, copies: PinnedCopies) -> None:
