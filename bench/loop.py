@@ -30,20 +30,21 @@ PAIRS = 256
 TARGET = 0.001
 
 
-def batches() -> list[tuple[torch.Tensor, torch.Tensor]]:
+def batches(device: str) -> list[tuple[torch.Tensor, torch.Tensor]]:
     images, labels = load_digits(return_X_y=True)
-    x, y = torch.tensor(images, dtype=torch.float32) / 16, torch.tensor(labels)
+    x = torch.tensor(images, dtype=torch.float32, device=device) / 16
+    y = torch.tensor(labels, device=device)
     return list(zip(x.split(96), y.split(96), strict=True))[:-1]
 
 
 class Training:
     """One model for all, so that nothing but what a step tells to whom makes a difference."""
 
-    def __init__(self) -> None:
+    def __init__(self, device: str) -> None:
         torch.manual_seed(0)
         self.model = nn.Sequential(
             nn.Linear(64, 256), nn.ReLU(), nn.Linear(256, 128), nn.ReLU(), nn.Linear(128, 10)
-        )
+        ).to(device)
         self.optimizer = torch.optim.SGD(self.model.parameters(), lr=0.001, momentum=0.9)
 
     def step(
@@ -72,10 +73,11 @@ def interval(values: list[float]) -> tuple[float, float]:
 
 def main() -> int:
     blocks = 10 if "--quick" in sys.argv[1:] else 50
+    device = "cuda" if "cuda" in sys.argv[1:] else "cpu"
     torch.set_num_threads(1)
-    data, order = batches(), random.Random(0)
+    data, order = batches(device), random.Random(0)
     added: dict[str, list[float]] = {"epochwatch": [], "prometheus_client": [], "nobody, again": []}
-    training, by_hand = Training(), HandWritten()
+    training, by_hand = Training(device), HandWritten()
     with epochwatch.start("bench", port=0, addr="127.0.0.1", gpu=False) as run:
         steps: dict[str, tuple[Iterator[tuple[torch.Tensor, torch.Tensor]], Callable[..., None] | None]] = {
             "epochwatch": (iter(run.batches(cycle(data))), run.step),

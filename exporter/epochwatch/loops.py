@@ -61,6 +61,7 @@ class During:
     def __enter__(self) -> None:
         self._before = self._timeline.position
         self._timeline.enter(self._state)
+        self._recorder.poll()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None

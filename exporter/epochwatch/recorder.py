@@ -70,6 +70,7 @@ class Recorder:
         """
         try:
             now = self._clock()
+            flying: Any = None
             # The reader's first lines stand here too: for a tensor, calling it would be a seventh of the step.
             if type(loss) is not float and loss is not None:
                 if (
@@ -79,7 +80,7 @@ class Recorder:
                 ):
                     loss = number
                 else:
-                    loss = self._read(loss, "loss")
+                    loss = flying = self._read(loss, "loss")
             if type(lr) is not float and lr is not None:
                 lr = self._reader.read_groups(lr)
             if type(grad_norm) is not float and grad_norm is not None:
@@ -90,15 +91,17 @@ class Recorder:
                 ):
                     grad_norm = number
                 else:
-                    grad_norm = self._read(grad_norm, "grad_norm")
+                    grad_norm = flying = self._read(grad_norm, "grad_norm")
             if type(samples) is not int and samples is not None:
                 samples = self._reader.read_count(samples, "samples")
             if tokens is not None and type(tokens) is not int:
                 tokens = self._reader.read_count(tokens, "tokens")
+            if metrics:
+                metrics = flying = self._values(metrics)
+            if flying is not None:
+                self._reader.send(now)
             pending = self._pending
-            pending.append(
-                (now, loss, lr, grad_norm, samples, tokens, self._values(metrics) if metrics else None)
-            )
+            pending.append((now, loss, lr, grad_norm, samples, tokens, metrics or None))
             # The first step after a fold, and every 64th from there.
             if len(pending) & 63 == 1:
                 self._look_up(now)
@@ -111,30 +114,36 @@ class Recorder:
     ) -> None:
         """Does what `step` does, with every value through the reader, which raises nothing."""
         try:
-            reader = self._reader
-            self._pending.append(
-                (
-                    self._clock(),
-                    None if loss is None else reader.read(loss, "loss"),
-                    None if lr is None else reader.read_groups(lr),
-                    None if grad_norm is None else reader.read(grad_norm, "grad_norm"),
-                    None if samples is None else reader.read_count(samples, "samples"),
-                    None if tokens is None else reader.read_count(tokens, "tokens"),
-                    self._values(metrics) or None,
-                )
+            reader, now = self._reader, self._clock()
+            fact = (
+                now,
+                None if loss is None else reader.read(loss, "loss"),
+                None if lr is None else reader.read_groups(lr),
+                None if grad_norm is None else reader.read(grad_norm, "grad_norm"),
+                None if samples is None else reader.read_count(samples, "samples"),
+                None if tokens is None else reader.read_count(tokens, "tokens"),
+                self._values(metrics) or None,
             )
+            reader.send(now)
+            self._pending.append(fact)
         except Exception as error:
             self._troubles.report_exception("step", error)
 
     def report(self, phase: str, metrics: Mapping[str, Any]) -> None:
         """Takes the values of a phase."""
-        self.add(Report(self._clock(), phase, self._values(metrics)))
+        now, values = self._clock(), self._values(metrics)
+        self._reader.send(now)
+        self.add(Report(now, phase, values))
 
     def add(self, fact: Fact) -> None:
         """Takes any other fact than a step."""
         if not self._closed:
-            self._reader.poll()
+            self.poll()
             self._pending.append(fact)
+
+    def poll(self) -> None:
+        """Brings on what is still on a device; for when no step follows soon."""
+        self._reader.poll()
 
     @property
     def last_fact_at(self) -> float:

@@ -30,7 +30,8 @@ class Reader:
         self._troubles = troubles
         # torch.Tensor itself, once a tensor was met.
         self.plain_tensor: Any = None
-        self._copies: dict[Any, PinnedCopies] = {}
+        self._copies: dict[tuple[int, bool], PinnedCopies] = {}
+        self._staged: list[PinnedCopies] = []
 
     @property
     def uses_devices(self) -> bool:
@@ -43,11 +44,14 @@ class Reader:
         return any(map(len, self._copies.values()))
 
     def read(self, value: Any, where: str) -> float | Landing | None:
-        """Takes a value given as `where` and gives its number."""
+        """Takes a value given as `where` and gives its number; one on a device wants `send` after it."""
         try:
-            if type(value) is self.plain_tensor and value.is_cpu:
-                number = value.item()
-                return number if type(number) is float else plain_number(number)
+            if type(value) is self.plain_tensor:
+                if value.is_cpu:
+                    number = value.item()
+                    return number if type(number) is float else plain_number(number)
+                if value.is_cuda and value.numel() == 1:
+                    return self._stage(value)
             if hasattr(value, "is_cuda"):
                 return self._read_tensor(value)
             return plain_number(value)
@@ -55,9 +59,22 @@ class Reader:
             self._refuse(where, error)
             return None
 
+    def send(self, now: float) -> None:
+        """Starts the copies of all values read since the last call; `now` is the clock's time in seconds."""
+        staged, self._staged = self._staged, []
+        for copies in staged:
+            try:
+                if not copies.send(now):
+                    self._troubles.report(
+                        "cuda",
+                        "a value could not be copied: a CUDA graph is captured, or the device is far behind",
+                    )
+            except Exception as error:
+                self._troubles.report_exception("cuda", error)
+
     def read_count(self, value: Any, where: str) -> int | None:
         """Takes a count given as `where` and gives it as an int of at least 0."""
-        number = self.read(value, where)
+        number = math.nan if on_device(value) else self.read(value, where)
         if isinstance(number, float) and math.isfinite(number) and number >= 0:
             return int(number)
         if number is not None:
@@ -79,18 +96,17 @@ class Reader:
             given = dict(
                 islice(((name, rate) for name, rate in given.items() if is_name(name)), GROUPS_LIMIT)
             )
-        rates = {name: self.read(rate, "lr") for name, rate in given.items()}
         # A rate on a device (capturable optimizers) is not waited for.
+        rates = {name: self.read(rate, "lr") for name, rate in given.items() if not on_device(rate)}
         return {name: rate for name, rate in rates.items() if isinstance(rate, float)} or None
 
     def poll(self) -> None:
         """Lands what has arrived from the devices. Call it on the training thread only."""
         for copies in self._copies.values():
-            if len(copies):
-                try:
-                    copies.poll()
-                except Exception as error:
-                    self._troubles.report_exception("cuda", error)
+            try:
+                copies.poll()
+            except Exception as error:
+                self._troubles.report_exception("cuda", error)
 
     def _read_tensor(self, value: Any) -> float | Landing | None:
         torch = sys.modules.get("torch")
@@ -100,17 +116,21 @@ class Reader:
         local = local_part(value)
         if local.numel() != 1:
             raise NotAScalarError(f"is {shown(value)}; give one number, as in loss.mean()")
-        if not local.is_cuda:
-            return plain_number(local.item())
-        copies = self._copies.get(local.device)
+        return self._stage(local) if local.is_cuda else plain_number(local.item())
+
+    def _stage(self, tensor: Any) -> Landing:
+        narrow = tensor.is_floating_point() and tensor.element_size() <= 4
+        if not narrow and (tensor.is_complex() or str(tensor.dtype) == "torch.bool"):
+            raise NotAScalarError(f"must be a number, got {shown(tensor)} of {tensor.dtype}")
+        key = (tensor.get_device(), narrow)
+        copies = self._copies.get(key)
         if copies is None:
-            copies = self._copies[local.device] = PinnedCopies(torch, local.device)
-        landing = copies.copy(local)
-        if landing is None:
-            raise NotAScalarError(
-                "could not be copied: a CUDA graph is captured, or the device is far behind"
-            )
-        return landing
+            torch = sys.modules["torch"]
+            dtype = torch.float32 if narrow else torch.float64
+            copies = self._copies[key] = PinnedCopies(torch, key[0], dtype)
+        if copies not in self._staged:
+            self._staged.append(copies)
+        return copies.stage(tensor)
 
     def _refuse(self, where: str, error: Exception) -> None:
         if isinstance(error, NotAScalarError):
@@ -135,6 +155,14 @@ def plain_number(value: Any) -> float:
     if getattr(value, "size", None) == 1 and hasattr(value, "item"):
         return plain_number(value.item())
     raise NotAScalarError(f"must be a number or a tensor of one element, got {shown(value)}")
+
+
+def on_device(value: Any) -> bool:
+    """Tells whether a value lies on a CUDA device, where it may still be in the making."""
+    try:
+        return bool(value.is_cuda)
+    except Exception:  # whatever it is, it is no tensor; reading it will say so
+        return False
 
 
 def local_part(tensor: Any) -> Any:
