@@ -38,12 +38,10 @@ class Landing:
 class Chunk:
     """Values of one stream on the device, the pinned memory they go to, and the event behind the copy."""
 
-    def __init__(self, torch: Any, device: Any, dtype: Any) -> None:
-        # Outside of inference mode, or the memory could not be written outside of it later.
-        with torch.inference_mode(False):
-            self.values = torch.empty(CHUNK_VALUES, dtype=dtype, device=device)
-            self.host = torch.empty(CHUNK_VALUES, dtype=dtype, device="cpu", pin_memory=True)
-            self.cells = [self.values[i] for i in range(CHUNK_VALUES)]
+    def __init__(self, torch: Any, values: Any, host: Any) -> None:
+        self.values = values
+        self.host = host
+        self.cells = [values[i] for i in range(CHUNK_VALUES)]
         self.event = torch.cuda.Event()
         self.stream: Any = None
         self.landings: list[Landing] = []
@@ -80,7 +78,7 @@ class PinnedCopies:
         self._staged: list[tuple[Landing, Any]] = []
         self._filling: Chunk | None = None
         self._flying: deque[Chunk] = deque()
-        self._free: list[Chunk] = []
+        self._free: list[Chunk] | None = None
         self._flushed_at = float("-inf")
 
     def __len__(self) -> int:
@@ -165,9 +163,11 @@ class PinnedCopies:
         return self._filling
 
     def _new_chunk(self) -> Chunk | None:
-        if len(self._flying) >= CHUNKS:
+        if self._free is None:
+            self._free = new_chunks(self._torch, self._device, self._dtype)
+        if not self._free:
             return None
-        chunk = self._free.pop() if self._free else Chunk(self._torch, self._device, self._dtype)
+        chunk = self._free.pop()
         chunk.stream = self._stream
         return chunk
 
@@ -188,7 +188,21 @@ class PinnedCopies:
         while self._flying and self._flying[0].event.query():
             chunk = self._flying.popleft()
             chunk.land()
-            self._free.append(chunk)
+            if self._free is not None:
+                self._free.append(chunk)
+
+
+def new_chunks(torch: Any, device: int, dtype: Any) -> list[Chunk]:
+    """Gives all the chunks there will be.
+
+    At once and at the first value, because taking memory, pinned memory above all, may synchronise the device (CUDA
+    C++ Programming Guide, "Implicit Synchronization").
+    """
+    # Outside of inference mode, or the memory could not be written outside of it later.
+    with torch.inference_mode(False):
+        values = torch.empty((CHUNKS, CHUNK_VALUES), dtype=dtype, device=device)
+        host = torch.empty((CHUNKS, CHUNK_VALUES), dtype=dtype, device="cpu", pin_memory=True)
+        return [Chunk(torch, values[i], host[i]) for i in range(CHUNKS)]
 
 
 def lose(staged: list[tuple[Landing, Any]]) -> None:

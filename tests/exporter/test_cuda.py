@@ -68,9 +68,12 @@ class Device:
     def finish(self) -> None:
         self.done = self.work
 
-    def empty(self, size: int, dtype: torch.dtype, device: object, pin_memory: bool = False) -> torch.Tensor:
+    def empty(
+        self, size: tuple[int, ...], dtype: torch.dtype, device: object, pin_memory: bool = False
+    ) -> torch.Tensor:
         assert (device, pin_memory) in (("cpu", True), (0, False))
-        return torch.full((size,), -1.0, dtype=dtype)
+        self.calls.append("memory")
+        return torch.full(size, -1.0, dtype=dtype)
 
     def _foreach_copy_(self, cells: list[torch.Tensor], sources: list[torch.Tensor]) -> None:
         self.calls.append(f"copy of {len(cells)}")
@@ -150,6 +153,15 @@ def test_a_full_chunk_goes_to_the_host(device: Device, copies: PinnedCopies) -> 
     device.finish()
     copies.poll()
     assert told(landings) == [sign * step for step in range(3 * CHUNK_VALUES) for sign in (1, -1)]
+
+
+def test_memory_is_taken_at_the_first_value_alone(device: Device, copies: PinnedCopies) -> None:
+    """Later it might make the host wait for a device at work."""
+    for step in range(20):
+        sent(copies, step, now=step * 3.0)
+        device.done = max(0, device.work - 3)
+    assert device.calls.count("memory") == 2
+    assert device.calls[:2] == ["memory", "memory"]
 
 
 def test_only_the_oldest_is_asked_for(device: Device, copies: PinnedCopies) -> None:
