@@ -19,9 +19,17 @@ LABEL_VALUE_LIMIT = 200
 VENDORS = ("dingtalk", "feishu", "wecom")
 _LABEL_NAME = re.compile(r"(?!__)[a-zA-Z_][a-zA-Z0-9_]*")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
-_RESERVED_LABELS = {"run", "rank", "job", "instance", "le", "event", "alertname", "severity"}.union(
-    *(metric.labels for metric in catalogue.CATALOGUE)
-)
+_RESERVED_LABELS = {
+    "run",
+    "rank",
+    "job",
+    "job_name",
+    "instance",
+    "le",
+    "event",
+    "alertname",
+    "severity",
+}.union(*(metric.labels for metric in catalogue.CATALOGUE))
 _PLACE = re.compile(r"(?P<host>[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:(?P<port>[0-9]{1,5}))?")
 
 

@@ -21,17 +21,23 @@ LAST_TRY_SECONDS = 1.0
 
 
 class Courier:
-    """Keeps what is to be told to one receiver, and tells it; given up after the event's own time."""
+    """Keeps what is to be told to one receiver, and tells it; given up after the event's own time.
+
+    Args:
+        on_told: Is called on the courier's thread with each event that the receiver has taken.
+    """
 
     def __init__(
         self,
         channel: Channel,
         troubles: Troubles,
         *,
+        on_told: Callable[[Event], None] = lambda event: None,
         now: Callable[[], float] = time.time,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._channel = channel
+        self._on_told = on_told
         self._troubles = troubles
         self._now = now
         self._clock = clock
@@ -148,6 +154,8 @@ class Courier:
     def _attempt(self, event: Event) -> None:
         try:
             outcome = self._channel.tell(event)
+            if isinstance(outcome, Told):
+                self._on_told(event)
         except Exception as error:  # a defect of ours must not end the thread with other events waiting
             self._troubles.report_exception("events", error)
             outcome = Refused("see above")

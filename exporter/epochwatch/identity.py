@@ -61,17 +61,17 @@ def _head(git: Path) -> str:
     return ""
 
 
-def reachable_target(addr: str, port: int, advertise: str | None, local_rank: int) -> str:
+def reachable_target(addr: str, port: int, advertise: str | None, offset: int) -> str:
     """Takes where this process serves and what it was told to advertise, and gives host:port for others.
 
-    Behind NAT each process of a node has a published port of its own, counted up as the one served on is.
+    Behind NAT each process of a node has a published port of its own, counted up by `offset` as the one served on is.
     """
     if advertise is None:
         return f"{reachable_host(addr)}:{port}"
     host, separator, published = advertise.rpartition(":")
     if not separator or published.endswith("]"):
         return f"{advertise}:{port}"
-    return f"{host}:{int(published) + local_rank}"
+    return f"{host}:{int(published) + offset}"
 
 
 def reachable_host(addr: str) -> str:

@@ -12,12 +12,14 @@ from .books import Books
 from .collector import Reading
 from .courier import Courier
 from .errors import SettingsError
+from .events import Event
 from .herald import Chronicle, Herald
 from .nvml import GpuError
 from .outcome import Channel
 from .ranks import Place
 from .settings import Settings
 from .spokesman import Spokesman, job_id
+from .supervised import Supervised
 
 
 def make_herald(
@@ -27,6 +29,7 @@ def make_herald(
     gpus: Callable[[], str],
     environ: Mapping[str, str],
     chronicle: Chronicle | None = None,
+    supervised: Supervised | None = None,
 ) -> Herald | None:
     """Gives the herald of a run, not started; None if nobody is to be told and nothing kept.
 
@@ -35,16 +38,22 @@ def make_herald(
         gpus: Names this rank's GPUs.
         environ: Holds the robots' addresses and secrets.
         chronicle: What keeps the run, if anything does.
+        supervised: The supervisor, which is told what was told.
 
     Raises:
         SettingsError: If a robot's address is not there or cannot be right.
     """
     settings = books.settings
-    spokesman = Spokesman(place, job_id(place, environ))
+    spokesman = Spokesman(place, job_id(place, environ), supervised=supervised)
     channels = [*alertmanagers(settings, spokesman, url), *robots(settings, spokesman, url, environ)]
     if not channels and chronicle is None:
         return None
-    couriers = [Courier(channel, books.troubles) for channel in channels]
+
+    def on_told(event: Event) -> None:
+        if event.final and supervised is not None:
+            supervised.say("told", run=settings.run, event=event.name)
+
+    couriers = [Courier(channel, books.troubles, on_told=on_told) for channel in channels]
     return Herald(
         books,
         couriers,
@@ -63,7 +72,7 @@ def alertmanagers(settings: Settings, spokesman: Spokesman, url: str) -> Iterato
         # Not at the module's head: a training that tells nobody has no use for requests.
         from .alertmanager import Alertmanager
 
-        labels = {**settings.labels, "run_id": spokesman.job_id}
+        labels = {**settings.labels, **spokesman.labels}
         for address in settings.alertmanager_url.split(","):
             yield Alertmanager(address, settings.run, labels, url)
 

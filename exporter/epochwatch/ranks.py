@@ -15,6 +15,8 @@ LAUNCHERS = {
     "mpich": ("PMI_RANK", "MPI_LOCALRANKID", "PMI_SIZE", ""),
 }
 RESTARTS = "TORCHELASTIC_RESTART_COUNT"
+# The supervisor starts the launcher again, which then counts from 0.
+SUPERVISOR_RESTARTS = "EPOCHWATCH_SUPERVISOR_RESTARTS"
 
 
 @dataclass(frozen=True)
@@ -30,7 +32,9 @@ class Place:
 
 def read_place(environ: Mapping[str, str]) -> Place:
     """Takes the environment and gives the place it describes; a lone process is rank 0 of 1 on node 0."""
-    restarts = _whole(environ, RESTARTS)
+    counts = [_whole(environ, name) for name in (RESTARTS, SUPERVISOR_RESTARTS)]
+    known = [count for count in counts if count is not None]
+    restarts = sum(known) if known else None
     for rank_name, local_name, world_name, node_name in LAUNCHERS.values():
         rank = _whole(environ, rank_name)
         if rank is None:
@@ -43,6 +47,14 @@ def read_place(environ: Mapping[str, str]) -> Place:
             restarts=restarts,
         )
     return Place(node_rank=0, restarts=restarts)
+
+
+def port_offset(port: int, local_rank: int, taken: int | None) -> int:
+    """Gives by how much this rank's port is above the first one's: its rank on the node.
+
+    From `taken` on, where the supervisor of all ranks listens, one more.
+    """
+    return local_rank + (taken is not None and port <= taken <= port + local_rank)
 
 
 def _whole(environ: Mapping[str, str], name: str) -> int | None:

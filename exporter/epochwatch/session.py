@@ -11,20 +11,21 @@ from typing import Any
 
 from prometheus_client import CollectorRegistry
 
+from . import supervised
 from .books import Books
 from .collector import Collector, Source
 from .cuda import CudaSource
 from .discovery import TargetFile
 from .ending import EndWatch
 from .errors import SettingsError
-from .failure import describe
+from .failure import describe, exception_kind
 from .gpu import gpu_source
 from .history import make_chronicle
 from .identity import reachable_target, run_labels
 from .listening import listen, tls_context
 from .notify import gpu_names, make_herald
 from .pages import Pages, Scrapes
-from .ranks import Place, read_place
+from .ranks import Place, port_offset, read_place
 from .server import Server
 from .settings import Settings
 from .sources import ExporterSource, TrainingSource
@@ -50,12 +51,15 @@ class Session:
         place, host, pid = read_place(environ), socket.gethostname(), os.getpid()
         self._registry = CollectorRegistry() if registry is None else registry
         self._scrapes = Scrapes()
-        port = settings.port + place.local_rank if settings.port else 0
+        self._supervised = supervised.read(environ)
+        taken = None if self._supervised is None else self._supervised.port
+        offset = port_offset(settings.port, place.local_rank, taken)
+        port = settings.port + offset if settings.port else 0
         port = port if port <= LAST_PORT else 0
         tls = None if settings.tls_cert is None else tls_context(settings.tls_cert, settings.tls_key)
         pages = Pages(settings.run, self._registry, self._scrapes, books.troubles, settings.token)
         self._server = Server(listen(settings.addr, port), pages, tls=tls)
-        self.target = reachable_target(settings.addr, self._server.port, settings.advertise, place.local_rank)
+        self.target = reachable_target(settings.addr, self._server.port, settings.advertise, offset)
         self.url = f"{'http' if tls is None else 'https'}://{self.target}"
         report = books.troubles.report_exception
         self._gpu = gpu_source(place, on_error=report, environ=environ) if settings.gpu else None
@@ -70,7 +74,9 @@ class Session:
         self.end_watch = EndWatch(self)
         try:
             chronicle = make_chronicle(books, place, run_info, devices, environ)
-            self.herald = make_herald(books, place, self.url, self._gpu_names, environ, chronicle)
+            self.herald = make_herald(
+                books, place, self.url, self._gpu_names, environ, chronicle, self._supervised
+            )
         except BaseException:
             self._server.close()
             raise
@@ -94,6 +100,7 @@ class Session:
             self._gpu.start()
         if self._target_file is not None:
             self._announce(self._target_file)
+        self._say("started")
         if self.herald is not None:
             self.herald.start()
         LOGGER.info("run %s: metrics at %s/metrics", self.books.settings.run, self.url)
@@ -111,6 +118,8 @@ class Session:
         patient = True
         try:
             if state == "failed":
+                error = error or sys.exc_info()[1] or getattr(sys, "last_value", None)
+                self._say("failed", kind="other" if error is None else exception_kind(error))
                 self._tell_end(state, error)  # at once; values still on their way change nothing about it
             self.books.settle()
             self.books.close(state)
@@ -138,10 +147,13 @@ class Session:
             return
         failure = None
         if state == "failed":
-            error = error or sys.exc_info()[1] or getattr(sys, "last_value", None)
             failure = describe(error, start_directory())
         cause = "SIGINT" if isinstance(error, KeyboardInterrupt) else ""
         self.herald.ended(state, failure, "SIGTERM" if self.end_watch.terminated else cause)
+
+    def _say(self, word: str, **facts: str) -> None:
+        if self._supervised is not None:
+            self._supervised.say(word, run=self.books.settings.run, **facts)
 
     def _gpu_names(self) -> str:
         return "" if self._gpu is None else gpu_names(self._gpu.collect, GPU_NAMES_SECONDS)

@@ -16,6 +16,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from .ranks import Place
+from .supervised import Supervised
 
 FORGET_AFTER_SECONDS = 86_400.0
 
@@ -38,13 +39,28 @@ class Spokesman:
         place: Its rank.
         job_id: The same for all ranks of one launch.
         directory: Where ranks of one node leave word for each other.
+        supervised: The supervisor, which tells of an end that it has brought about itself.
     """
 
-    def __init__(self, place: Place, job_id: str, directory: Path | None = None) -> None:
+    def __init__(
+        self,
+        place: Place,
+        job_id: str,
+        directory: Path | None = None,
+        *,
+        supervised: Supervised | None = None,
+    ) -> None:
         self._place = place
         self.job_id = job_id
+        self._supervised = supervised
         self._directory = directory or Path(tempfile.gettempdir())
         self._marker = self._directory / f"epochwatch-{os.getuid()}-{job_id}.failed"
+
+    @property
+    def labels(self) -> Mapping[str, str]:
+        """What all events of this launch carry, so that they are known as one run's and one job's."""
+        job = {} if self._supervised is None else {"job_name": self._supervised.job}
+        return {"run_id": self.job_id, **job}
 
     @property
     def leads(self) -> bool:
@@ -58,6 +74,8 @@ class Spokesman:
 
     def tells_failure(self) -> bool:
         """Tells whether this is the first process of its job on this node to fail."""
+        if self._is_ended():
+            return False
         if self._place.world_size == 1:
             return True
         try:
@@ -71,7 +89,11 @@ class Spokesman:
 
     def tells_interruption(self) -> bool:
         """Tells whether this is rank 0, and no other rank's failure is why it has to go."""
-        return self.leads and not (self._place.world_size > 1 and self._marked())
+        return self.leads and not self._is_ended() and not (self._place.world_size > 1 and self._marked())
+
+    def _is_ended(self) -> bool:
+        """Tells whether the supervisor ends the run, because its time is up, and says so."""
+        return self._supervised is not None and self._supervised.ends_it
 
     def _marked(self) -> bool:
         try:

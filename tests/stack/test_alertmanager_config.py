@@ -147,6 +147,12 @@ INHIBITIONS: list[tuple[dict[str, str], list[dict[str, str]], list[dict[str, str
         [rule("TrainingFinished", "info"), rule("TrainingProcessDied", "critical")],
         [rule("TrainingLossPlateau"), rule("TrainingFailed", "critical"), event("TrainingNewBest")],
     ),
+    (
+        event("TrainingJobFailed", "critical"),
+        [rule("TrainingProcessDied", "critical"), rule("TrainingOutOfMemory", "critical"),
+         rule("TrainingStalled", "critical")],
+        [rule("TrainingLossNonFinite", "critical"), event("TrainingStarted"), event("TrainingFailed", "critical")],
+    ),
     (event("TrainingNewBest"), [rule("TrainingNewBest", "info")], [rule("TrainingFinished", "info")]),
     (
         rule("TrainingProcessDied", "critical"),
@@ -223,6 +229,35 @@ def test_inhibitions_in_a_real_alertmanager(stack: Stack) -> None:
     ).raise_for_status()
 
     assert suppressed(url, len(alerts)) == expected | reverse
+
+
+@pytest.mark.parametrize(
+    ("name", "quiet"),
+    [
+        ("TrainingFailed", True),
+        ("TrainingFinished", True),
+        ("TrainingInterrupted", True),
+        ("TrainingJobFailed", True),
+        ("TrainingJobInterrupted", True),
+        ("TrainingStarted", False),
+        ("TrainingJobRestarted", False),
+    ],
+)
+def test_a_job_and_the_training_in_it_say_an_end_once(stack: Stack, name: str, quiet: bool) -> None:
+    """What one of them has told of its end keeps the rules about the job quiet, though the names differ."""
+    url = stack.alertmanager("http://127.0.0.1:9").url
+    alerts = [{**event(name, "critical"), "run": "digits-mlp", "job_name": "nightly"}]
+    for job in ("nightly", "weekly"):
+        alerts += [
+            {**rule(about, "critical"), "run": job, "job_name": job}
+            for about in ("TrainingJobFailed", "TrainingOutOfMemory", "TrainingJobMissedStart")
+        ]
+    requests.post(
+        f"{url}/api/v2/alerts", json=[{"labels": labels} for labels in alerts], timeout=5
+    ).raise_for_status()
+
+    expected = {"nightly": {"TrainingJobFailed", "TrainingOutOfMemory"}} if quiet else {}
+    assert suppressed(url, len(alerts)) == expected
 
 
 def test_alerts_without_a_run_do_not_keep_each_other_quiet(stack: Stack) -> None:
