@@ -76,7 +76,9 @@ GROWING = re.compile(
     r"training_(steps|samples|tokens|step_part_seconds|phase_seconds|gpu_energy_joules|exporter_update_seconds)_total"
     r"|training_step_duration_seconds_\w+|training_global_step"
 )
-BREATHING = re.compile(r"training_(gpu_(utilization|temperature|power_watts|sm_clock)|loss|gradient_norm)\w*")
+BREATHING = re.compile(
+    r"training_(gpu_(utilization_ratio|temperature_celsius|power_watts|sm_clock_hertz)|loss|loss_ewma|gradient_norm)"
+)
 
 
 def page() -> str:
@@ -149,7 +151,7 @@ class Fleet:
         elapsed = now - self.began
         if GROWING.fullmatch(name):
             return f"{series} {float(value) * (1 + elapsed / 60):.6g}"
-        if BREATHING.fullmatch(name) and "best" not in name:
+        if BREATHING.fullmatch(name):
             return f"{series} {float(value) * random.uniform(0.98, 1.0):.6g}"
         if name in ("training_last_progress_timestamp_seconds", "training_last_checkpoint_timestamp_seconds"):
             return f"{series} {now:.3f}"
@@ -159,14 +161,20 @@ class Fleet:
 class Rank(asyncio.Protocol):
     """One kept-alive connection of Prometheus."""
 
-    def __init__(self, fleet: Fleet) -> None:
+    def __init__(self, fleet: Fleet, open_now: set[asyncio.Transport]) -> None:
         self._fleet = fleet
+        self._open_now = open_now
         self._transport: asyncio.Transport | None = None
         self._received = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
+        self._open_now.add(transport)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        assert self._transport is not None
+        self._open_now.discard(self._transport)
 
     def data_received(self, data: bytes) -> None:
         assert self._transport is not None
@@ -183,7 +191,10 @@ class Rank(asyncio.Protocol):
 def serve(fleet: Fleet) -> Iterator[str]:
     """Serves all ranks on a free loopback port, from a thread; gives its address."""
     loop = asyncio.new_event_loop()
-    server = loop.run_until_complete(loop.create_server(lambda: Rank(fleet), "127.0.0.1", 0, backlog=4096))
+    open_now: set[asyncio.Transport] = set()
+    server = loop.run_until_complete(
+        loop.create_server(lambda: Rank(fleet, open_now), "127.0.0.1", 0, backlog=4096)
+    )
     host, port = server.sockets[0].getsockname()
     thread = threading.Thread(target=loop.run_forever, name="fleet")
     thread.start()
@@ -193,4 +204,7 @@ def serve(fleet: Fleet) -> Iterator[str]:
         loop.call_soon_threadsafe(loop.stop)
         thread.join()
         server.close()
+        for transport in open_now.copy():
+            transport.abort()
+        loop.run_until_complete(asyncio.sleep(0))
         loop.close()
