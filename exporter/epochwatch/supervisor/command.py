@@ -15,7 +15,8 @@ from ..errors import EpochwatchError
 from . import logfile
 from .durations import bytes_of, seconds_of
 from .jobbook import JobBook
-from .jobspec import JobSpec
+from .request import keep, requested
+from .schedule_command import serve_schedule
 from .signals import Signals, received
 from .spawn import hold_standard_streams
 from .supervisor import PORT, Supervisor, read_settings
@@ -90,6 +91,51 @@ def read_by(read: Callable[[str], Any]) -> Read:
     "--log-files", type=int, default=5, envvar="EPOCHWATCH_JOB_LOG_FILES", help="How many old logs to keep."
 )
 @click.option(
+    "--schedule",
+    metavar="CRON",
+    envvar="EPOCHWATCH_JOB_SCHEDULE",
+    help='Stay, and start COMMAND by it, as in "0 2 * * *"; several jobs: `epochwatch schedule`.',
+)
+@click.option(
+    "--expected-schedule",
+    metavar="CRON",
+    envvar="EPOCHWATCH_JOB_EXPECTED_SCHEDULE",
+    help="By what somebody else (cron, Slurm) starts this: a start that does not come is then seen.",
+)
+@click.option(
+    "--timezone",
+    metavar="ZONE",
+    envvar="EPOCHWATCH_JOB_TIMEZONE",
+    help="Of the schedule, as in Asia/Shanghai. [default: this machine's]",
+)
+@click.option(
+    "--grace",
+    metavar="DURATION",
+    callback=read_by(seconds_of),
+    default="10m",
+    envvar="EPOCHWATCH_JOB_GRACE",
+    help="How late a start may be before it counts as missed.",
+)
+@click.option(
+    "--state-dir",
+    type=click.Path(path_type=Path, file_okay=False),
+    envvar="EPOCHWATCH_STATE_DIR",
+    help="Where it is kept what became of a job with a name. [default: ~/.local/state/epochwatch]",
+)
+@click.option(
+    "--textfile",
+    metavar="DIRECTORY",
+    type=click.Path(path_type=Path),
+    envvar="EPOCHWATCH_JOB_TEXTFILE",
+    help="Leave the job's metrics there, for node_exporter's textfile collector.",
+)
+@click.option(
+    "--pushgateway",
+    metavar="URL",
+    envvar="EPOCHWATCH_JOB_PUSHGATEWAY",
+    help="Push the job's metrics to this Pushgateway.",
+)
+@click.option(
     "--port",
     type=click.IntRange(0, 65535),
     default=PORT,
@@ -120,38 +166,33 @@ def run(job: str | None, port: int, command: tuple[str, ...], **options: Any) ->
 
     \b
       epochwatch run --timeout 8h --restarts 3 -- python train.py --lr 0.1
+      epochwatch run --job nightly --schedule "0 2 * * *" --timezone Asia/Shanghai -- python train.py
+
+    A job that is given a name is never run twice at once: the second start ends with 75.
     """
     logging.basicConfig(format="epochwatch: %(message)s", level=logging.WARNING)
     told = {name: options.pop(name) for name in ("addr", "alertmanager_url", "notify", "language")}
-    seconds = {f"{name}_seconds": options.pop(name) for name in ("timeout", "stop_grace", "restart_delay")}
-    size = options.pop("log_size")
     try:
-        name = job or name_of(command)
-        spec = JobSpec(name, command, log_size_bytes=size, **seconds, **options)
-        if spec.log_file is not None:
-            logfile.check(spec.log_file)
-        settings = read_settings({"run": name, "port": port, **told}, os.environ)
-        book = JobBook(spec)
-        supervisor = Supervisor(settings, [book])
+        request = requested(job, command, options)
+        if request.spec.log_file is not None:
+            logfile.check(request.spec.log_file)
+        settings = read_settings({"run": request.spec.name, "port": port, **told}, os.environ)
+        if request.scheduled:
+            serve_schedule([request.spec], settings, request.places.state_dir)
+            return
+        books: list[JobBook] = []
+        supervisor = Supervisor(settings, books)
+        kept = keep(request, supervisor)
     except EpochwatchError as error:
         raise click.UsageError(str(error)) from None
+    books.append(JobBook(request.spec) if kept is None else kept.book)
     hold_standard_streams()
     supervisor.start()
     signals = Signals()
     with received(signals):
         try:
-            ended = supervisor.runner(book).run(signals)
+            code = supervisor.runner(books[0]).run(signals).exit_code if kept is None else kept.run(signals)
         finally:
             supervisor.close()
             signals.close()
-    sys.exit(ended.exit_code)
-
-
-def name_of(command: tuple[str, ...]) -> str:
-    """Takes a command and gives what a job is called if nobody says: its script, its module or its program."""
-    for before, part in zip(("", *command), command, strict=False):
-        if part.endswith(".py"):
-            return Path(part).stem or "job"
-        if before == "-m" and part:
-            return part
-    return Path(command[0]).name or "job"
+    sys.exit(code)

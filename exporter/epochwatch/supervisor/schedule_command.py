@@ -69,7 +69,7 @@ def schedule(file: Path, state_dir: Path | None, check: bool, **options: object)
     Runs as process 1 of a container too. A start may be late by the job's grace, after a restart for example; later
     than that it is missed, told, and the next regular one is waited for.
     """
-    logging.basicConfig(format="epochwatch: %(message)s", level=logging.INFO)
+    logging.basicConfig(format="epochwatch: %(message)s", level=logging.WARNING)
     try:
         read = jobsfile.load(file)
         if check:
@@ -115,6 +115,7 @@ def serve_schedule(
     Raises:
         EpochwatchError: If a schedule, the state, the address or a robot's address cannot be used.
     """
+    LOGGER.setLevel(logging.INFO)
     hold_standard_streams()
     books: list[JobBook] = []
     supervisor = Supervisor(settings, books, environ)
@@ -126,17 +127,17 @@ def serve_schedule(
 
     scheduler = Scheduler(make_job, books, reap=supervisor.nursery.reap_orphans)
     signals = Signals()
-    try:
-        scheduler.take_up(specs, time.time())
-        supervisor.start()
-        for name, job in scheduler.jobs.items():
-            LOGGER.info("job %s: next start %s", name, moment(job.book.next_start_at, job.zone))
-        with received(signals, HEEDED):
+    with received(signals, HEEDED):
+        try:
+            scheduler.take_up(specs, time.time())
+            supervisor.start()
+            for name, job in scheduler.jobs.items():
+                LOGGER.info("job %s: next start %s", name, moment(job.book.next_start_at, job.zone))
             scheduler.serve(signals, reload)
-    finally:
-        scheduler.close()
-        supervisor.close(hold=False)
-        signals.close()
+        finally:
+            scheduler.close()
+            supervisor.close(hold=False)
+            signals.close()
 
 
 def _say_next_starts(specs: Sequence[JobSpec], now: float) -> None:

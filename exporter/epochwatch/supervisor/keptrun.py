@@ -1,0 +1,117 @@
+"""One run, now, of a job with a name: never beside another of that name, kept in its state, and published.
+
+For people who keep their system's cron, and for runs by hand of a job that a scheduler has charge of.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+
+from ..phrases import Words
+from ..troubles import LOGGER
+from . import jobevents
+from .cron import Cron
+from .ended import Outcome
+from .jobspec import JobSpec
+from .keeper import Keeper
+from .lock import run_lock
+from .publishing import Publisher
+from .signals import Signals
+from .state import JobState, counted
+from .supervisor import Supervisor
+from .timetable import Timetable
+
+# EX_TEMPFAIL of sysexits.h: nothing is wrong, try again later.
+SKIPPED_EXIT_CODE = 75
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where a run leaves word: its state, node_exporter's textfiles, a Pushgateway."""
+
+    state_dir: Path
+    textfile_dir: Path | None = None
+    pushgateway: str | None = None
+
+
+class KeptRun:
+    """A run whose job's past and promise outlive it; from here on, no other of that name starts.
+
+    Args:
+        spec: Its schedule, if it has one, is what starts this command: it is only promised here, not kept.
+
+    Raises:
+        StateError: If the state cannot be used or locked, or a newer epochwatch wrote it.
+        JobError: If a place to publish to cannot be right.
+        ScheduleError: If the schedule or zone is wrong.
+    """
+
+    def __init__(
+        self, spec: JobSpec, places: Places, supervisor: Supervisor, now: Callable[[], float] = time.time
+    ) -> None:
+        self._spec = spec
+        self._supervisor = supervisor
+        self._now = now
+        self._timetable = None
+        if spec.schedule is not None:
+            self._timetable = Timetable(Cron(spec.schedule, spec.timezone or ""), spec.grace_seconds)
+        self._keeper = Keeper(spec, places.state_dir, supervisor.troubles)
+        self.book = self._keeper.book
+        self._publisher = Publisher(self.book, supervisor.troubles, places.textfile_dir, places.pushgateway)
+        self._lock = run_lock(places.state_dir, spec.name)
+        self._is_free = self._lock.acquire()
+
+    def run(self, signals: Signals) -> int:
+        """Makes the run, unless there is one already, and gives the exit code to pass out."""
+        if not self._is_free:
+            return self._left_out()
+        try:
+            if self._timetable is not None:
+                self._keeper.change(self._taken_up)
+            held = self._lock.descriptor
+            ended = self._supervisor.runner(self.book).run(
+                signals, inherited=() if held is None else (held,), on_start=self._has_started
+            )
+            if ended.attempts or self._timetable is None:
+                self._keeper.ended(ended)
+            else:
+                self._tell_missed(ended.cause)
+            return ended.exit_code
+        finally:
+            self._publisher.close()
+            self._lock.release()
+
+    def _taken_up(self, state: JobState) -> JobState:
+        return state if self._timetable is None else self._timetable.taken_up(state, self._now())
+
+    def _has_started(self, at: float) -> None:
+        if self._timetable is None:
+            self._keeper.change(lambda state: replace(state, last_start=at))
+        else:
+            timetable = self._timetable
+            self._keeper.change(lambda state: timetable.started(state, at))
+        self._publisher.publish_soon()
+
+    def _left_out(self) -> int:
+        said = jobevents.still_running(self._keeper.state.last_start, self._now())
+        LOGGER.warning("job %s %s (%s)", self._spec.name, said.en, self._lock.holder())
+        self._keeper.change(lambda state: counted(state, Outcome.SKIPPED))
+        self.book.state = "running"  # by that other process
+        self._tell_missed(said)
+        self._publisher.close()
+        return SKIPPED_EXIT_CODE
+
+    def _tell_missed(self, said: Words) -> None:
+        now = self._now()
+        if self._timetable is None:
+            return  # started by hand, by somebody who sees what is said
+        cron = self._timetable.cron
+        next_at = cron.next_after(now)
+        shown = [datetime.fromtimestamp(at, cron.zone).strftime("%Y-%m-%d %H:%M %Z") for at in (now, next_at)]
+        self._supervisor.herald.tell(
+            jobevents.missed_start(self._spec, now, shown[0], shown[1], said, next_at - now)
+        )
