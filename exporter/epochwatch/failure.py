@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
-import sysconfig
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,7 +19,8 @@ _CUT = "…"
 
 _PACKAGES = ("site-packages", "dist-packages")
 _OWN = str(Path(__file__).parent)
-_STDLIB = tuple({sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib")})
+# Where `sysconfig` would look it up, at some milliseconds of a training's start.
+_STDLIB = str(Path(os.__file__).parent)
 
 # torch's loader hands a worker's exception on as text (torch/_utils.py, ExceptionWrapper).
 _FROM_WORKER = re.compile(r"Caught [\w.]+ in (.+?)\.\nOriginal Traceback")

@@ -9,7 +9,6 @@ import time
 from collections import deque
 from collections.abc import Callable
 from itertools import pairwise
-from statistics import median
 from threading import Event
 
 from prometheus_client import CollectorRegistry
@@ -17,6 +16,7 @@ from prometheus_client.exposition import choose_encoder
 
 from .connection import Request, Response
 from .secret import Secret
+from .trends import median
 from .troubles import Troubles
 
 # The fastest level: it shrinks the text to a tenth, and the CPU is the training's.

@@ -11,12 +11,12 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from statistics import median
 from typing import Any
 
 from .landing import Landing
 from .ledger import Fact, Ledger, Report, StepFact
 from .timeline import Timeline
+from .trends import median
 from .troubles import Troubles
 from .values import Reader
 

@@ -8,9 +8,8 @@ from __future__ import annotations
 import math
 from bisect import bisect_left
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from statistics import median
 
 from .catalogue import STEP_BUCKETS_SECONDS
 
@@ -22,6 +21,16 @@ SETTLED_WEIGHT = 1.0 - 1e-12
 MINIMUM_STALL_SECONDS = 300.0
 UNLEARNED_STALL_SECONDS = 1800.0
 STALL_FACTOR = 20.0
+
+
+def median(values: Iterable[float]) -> float:
+    """Gives the middle one of values, at least one; of an even number of them, the mean of the middle two.
+
+    `statistics` has it too, at 3 ms of a training's start: it brings fractions and decimal.
+    """
+    ordered = sorted(values)
+    half = len(ordered) // 2
+    return ordered[half] if len(ordered) % 2 else (ordered[half - 1] + ordered[half]) / 2
 
 
 def is_better(candidate: float, best: float, mode: str = "min", min_delta: float = 1e-4) -> bool:
