@@ -14,11 +14,14 @@ import pytest
 from sqlalchemy import Connection, event, inspect, text
 
 from alertbridge.app import create_app
+from alertbridge.budget import Budget
 from alertbridge.errors import ConfigError, StoreCorrupt, StoreTooNew, StoreUnavailable
 from alertbridge.outbox.arrival import Arrival
+from alertbridge.outbox.claim import Claim
 from alertbridge.outbox.database import Database, move_aside
-from alertbridge.outbox.migrations import NEWEST
+from alertbridge.outbox.migrations import MIGRATIONS, NEWEST, ROW_ID
 from alertbridge.outbox.outbox import Outbox
+from alertbridge.outbox.robotstate import RobotPlan
 from alertbridge.outbox.tables import metadata
 from alertbridge.secret import Secret
 from alertbridge.settings import Settings
@@ -54,6 +57,30 @@ def test_the_migrations_make_the_tables_that_the_code_uses(storage: Secret) -> N
         metadata.create_all(connection)
         assert migrated == shape(connection)
     database.close()
+
+
+def test_a_store_of_the_first_schema_keeps_what_it_holds(storage: Secret, webhook_body: Body) -> None:
+    """What waits in an outbox of the first schema is told after the migration, and heartbeats are remembered."""
+    first = Database(storage)
+    rowid = ROW_ID["sqlite" if first.is_sqlite else "postgresql"]
+    with first.write() as connection:
+        for statement in MIGRATIONS[0]:
+            connection.execute(text(statement.format(rowid=rowid)))
+        connection.execute(text("CREATE TABLE schema_version (version INTEGER NOT NULL PRIMARY KEY)"))
+        connection.execute(text("INSERT INTO schema_version VALUES (1)"))
+        waiting = "INSERT INTO notifications (receiver, group_hash, critical, body, received_at, state, path)"
+        connection.execute(
+            text(f"{waiting} VALUES ('ml', 'g', 0, :body, 1.0, 'waiting', '')"), {"body": webhook_body()}
+        )
+        connection.execute(text("INSERT INTO seen VALUES ('heartbeat of ml', '', 5.0, 5.0)"))
+    first.close()
+    box = Outbox(Database(storage))
+    box.open(10.0)
+    claim = box.claim("ml", [RobotPlan("robot", Budget(20, 60.0))], 10.0)
+    assert isinstance(claim, Claim)
+    assert claim.bodies == (webhook_body(),)
+    assert box.last_beat("ml") == 5.0
+    box.close()
 
 
 def test_opening_again_migrates_nothing(storage: Secret) -> None:

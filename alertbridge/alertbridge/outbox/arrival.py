@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from alertbridge.identity import REPEAT_REASON, alert_key, group_hash, telling_key
+from alertbridge.identity import REPEAT_REASON, Sending, alert_key, group_hash, group_key, telling_key
 from alertbridge.webhook import Alert, Notification
 
 
@@ -16,8 +16,11 @@ class Arrival:
         source: which Alertmanager sent it, as well as one can tell.
         body: the webhook's own text.
         received_at: seconds since the epoch.
+        key: of the telling.
+        group_key: of the alert group at this receiver.
         firing: by alert key, the alerts that fire.
         resolved: keys of those that have ended.
+        says_repeat: whether it is a repeat by its own words; None if it does not say why it comes.
     """
 
     receiver: str
@@ -26,10 +29,11 @@ class Arrival:
     body: str
     received_at: float
     key: str
+    group_key: str
     group_hash: str
     firing: dict[str, Alert]
     resolved: tuple[str, ...]
-    says_repeat: bool
+    says_repeat: bool | None
 
     @classmethod
     def of(
@@ -37,7 +41,7 @@ class Arrival:
     ) -> Arrival:
         """Takes what came in, gives the arrival with its keys."""
         alerts = notification.alerts
-        extra = notification.model_extra or {}
+        reason = (notification.model_extra or {}).get("notification_reason")
         return cls(
             receiver=receiver,
             source=source,
@@ -45,11 +49,16 @@ class Arrival:
             body=body,
             received_at=received_at,
             key=telling_key(receiver, notification),
+            group_key=group_key(receiver, notification),
             group_hash=group_hash(notification),
             firing={alert_key(receiver, alert): alert for alert in alerts if not alert.ended},
             resolved=tuple(alert_key(receiver, alert) for alert in alerts if alert.ended),
-            says_repeat=extra.get("notification_reason") == REPEAT_REASON,
+            says_repeat=None if reason is None else reason == REPEAT_REASON,
         )
+
+    @property
+    def sending(self) -> Sending:
+        return Sending(self.key, self.source, self.received_at, self.says_repeat)
 
     @property
     def critical(self) -> bool:

@@ -1,4 +1,4 @@
-"""Remembers when a receiver's monitoring was last alive, and whether its silence has been told."""
+"""Remembers when a receiver's monitoring, or the bridge itself, was last alive, and whether a silence has been told."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from sqlalchemy import Connection, delete, select
 from alertbridge.outbox.tables import HEARTBEATS, seen
 from alertbridge.outbox.upsert import upsert
 
-_BEAT, _SILENCE = "", "silence"
+_BEAT, _SILENCE, _BRIDGE = "", "silence", "the bridge"
+# No receiver is called so.
+_NOBODY = ""
 
 
 def beat(connection: Connection, receiver: str, now: float) -> None:
@@ -34,10 +36,19 @@ def silent_since(connection: Connection, receiver: str) -> float | None:
     return _noted(connection, receiver, _SILENCE)
 
 
+def note_alive(connection: Connection, now: float) -> None:
+    """Notes that a bridge, this one or another on the same store, is alive."""
+    _note(connection, _NOBODY, _BRIDGE, now)
+
+
+def last_alive(connection: Connection) -> float | None:
+    """Gives when a bridge was last known to be alive."""
+    return _noted(connection, _NOBODY, _BRIDGE)
+
+
 def _note(connection: Connection, receiver: str, what: str, at: float) -> None:
-    upsert(
-        connection, seen, [{"key": HEARTBEATS + receiver, "source": what, "sent_at": at, "accepted_at": at}]
-    )
+    row = {"key": HEARTBEATS + receiver, "source": what, "sent_at": at, "accepted_at": at}
+    upsert(connection, seen, [{**row, "group_key": "", "repeated": False}])
 
 
 def _noted(connection: Connection, receiver: str, what: str) -> float | None:

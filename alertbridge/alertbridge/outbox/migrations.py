@@ -59,7 +59,14 @@ COVERING_INDEX = (
         (receiver, state, group_hash, id, critical, received_at)""",
 )
 
-MIGRATIONS: tuple[tuple[str, ...], ...] = (FIRST, SOURCES_OF_ENDS, COVERING_INDEX)
+# What was seen before belongs to no group, so that the first repeat of each telling is told.
+GROUPS_OF_COPIES = (
+    "ALTER TABLE seen ADD COLUMN group_key TEXT NOT NULL DEFAULT ''",
+    "ALTER TABLE seen ADD COLUMN repeated BOOLEAN NOT NULL DEFAULT FALSE",
+    "CREATE INDEX seen_by_group ON seen (group_key)",
+)
+
+MIGRATIONS: tuple[tuple[str, ...], ...] = (FIRST, SOURCES_OF_ENDS, COVERING_INDEX, GROUPS_OF_COPIES)
 NEWEST = len(MIGRATIONS)
 
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import IO
 
 from alertbridge.errors import StoreError
+from alertbridge.identity import Absence
 from alertbridge.outbox import claim as claiming
 from alertbridge.outbox import heartbeat, upkeep
 from alertbridge.outbox import put as putting
@@ -75,6 +76,7 @@ class Outbox:
         self._pending = _Pending()
         self._committing = threading.Lock()
         self._alone: IO[bytes] | None = None
+        self._absence: Absence | None = None
         self._refused: tuple[float, StoreError] | None = None
 
     def open(self, now: float | None = None) -> int:
@@ -87,10 +89,14 @@ class Outbox:
             StoreError: it cannot be used; StoreTooNew, StoreCorrupt say why for good.
         """
         self.database.open()
+        now = time.time() if now is None else now
+        with self.database.read() as connection:
+            alive_at = heartbeat.last_alive(connection)
+        self._absence = None if alive_at is None else Absence(alive_at, now)
         if not self._is_alone():
             return 0
         with self.database.write() as connection:
-            return upkeep.release_leases(connection, time.time() if now is None else now)
+            return upkeep.release_leases(connection, now)
 
     def close(self) -> None:
         self.database.close()
@@ -119,7 +125,7 @@ class Outbox:
     def _commit(self, tickets: list[_Ticket]) -> None:
         try:
             with self.database.write() as connection:
-                verdicts = putting.put(connection, [ticket.arrival for ticket in tickets])
+                verdicts = putting.put(connection, [ticket.arrival for ticket in tickets], self._absence)
         except StoreError as error:
             if len(tickets) == 1:
                 tickets[0].error, tickets[0].done = error, True
@@ -252,7 +258,13 @@ class Outbox:
             return upkeep.drop(connection, ids)
 
     def sweep(self, now: float, longest_window_seconds: float) -> int:
+        """Forgets what is over, and notes that this bridge is alive; gives how many rows were deleted.
+
+        Raises:
+            StoreError: nothing is forgotten or noted.
+        """
         with self.database.write() as connection:
+            heartbeat.note_alive(connection, now)
             return upkeep.sweep(connection, now, longest_window_seconds)
 
     def _is_alone(self) -> bool:

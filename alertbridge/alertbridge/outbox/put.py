@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from itertools import islice
 from typing import Any, Literal
 
 from sqlalchemy import BindParameter, Connection, bindparam, insert, select
 
-from alertbridge.identity import STALE_SECONDS, Copy, is_duplicate, is_stale
+from alertbridge.identity import STALE_SECONDS, Absence, Copy, is_duplicate, is_stale
 from alertbridge.outbox.arrival import Arrival
 from alertbridge.outbox.tables import notifications, resolved, seen
 from alertbridge.outbox.upsert import upsert
 
+# By group, then by telling and Alertmanager.
+Copies = dict[str, dict[tuple[str, str], Copy]]
 # By alert key and Alertmanager, when it told the end.
 Ends = dict[str, dict[str, float]]
 Verdict = Literal["stored", "duplicate", "stale"]
@@ -21,34 +24,42 @@ CHUNK = 500
 
 # Made once: to build a statement costs more than to run it, and these run for each webhook.
 _KEYS: BindParameter[str] = bindparam("keys", expanding=True)
-_COPIES = select(seen).where(seen.c.key.in_(_KEYS))
+_COPIES = select(seen).where(seen.c.group_key.in_(_KEYS))
 _ENDED = select(resolved).where(resolved.c.key.in_(_KEYS), resolved.c.seen_at > bindparam("since"))
 _NEWS = insert(notifications)
 
 
-def put(connection: Connection, arrivals: Sequence[Arrival]) -> list[Verdict]:
+def put(connection: Connection, arrivals: Sequence[Arrival], absence: Absence | None = None) -> list[Verdict]:
     """Takes webhooks in the order in which they came, stores the news, gives what became of each."""
     copies = _copies(connection, arrivals)
     ended = _ended(connection, arrivals)
     rows: list[dict[str, Any]] = []
     verdicts: list[Verdict] = []
     for arrival in arrivals:
-        known = copies.setdefault(arrival.key, {})
-        now = arrival.received_at
-        duplicate = is_duplicate(known.values(), arrival.source, now, arrival.says_repeat)
-        earlier = known.get(arrival.source)
-        accepted_at = (earlier.accepted_at if earlier else None) if duplicate else now
-        known[arrival.source] = Copy(arrival.source, now, accepted_at)
-        row = None if duplicate else _row(arrival, ended)
-        for key in arrival.resolved:
-            ended.setdefault(key, {})[arrival.source] = now
-        verdicts.append("duplicate" if duplicate else "stale" if row is None else "stored")
-        if row is not None:
+        known = copies.setdefault(arrival.group_key, {})
+        if is_duplicate(known.values(), arrival.sending, absence):
+            verdicts.append("duplicate")
+        elif (row := _row(arrival, ended)) is None:
+            verdicts.append("stale")
+        else:
+            verdicts.append("stored")
             rows.append(row)
+        _note(arrival, known, ended, verdicts[-1])
     if rows:
         connection.execute(_NEWS, rows)
     _remember(connection, arrivals, copies)
     return verdicts
+
+
+def _note(arrival: Arrival, known: dict[tuple[str, str], Copy], ended: Ends, verdict: Verdict) -> None:
+    place, now = (arrival.key, arrival.source), arrival.received_at
+    if verdict == "stored":
+        known[place] = Copy(arrival.key, arrival.source, now, now, bool(arrival.says_repeat))
+    else:
+        earlier = known.get(place) or Copy(arrival.key, arrival.source, now, None)
+        known[place] = replace(earlier, sent_at=now)
+    for key in arrival.resolved:
+        ended.setdefault(key, {})[arrival.source] = now
 
 
 def _row(arrival: Arrival, ended: Ends) -> dict[str, Any] | None:
@@ -75,11 +86,12 @@ def _row(arrival: Arrival, ended: Ends) -> dict[str, Any] | None:
     }
 
 
-def _copies(connection: Connection, arrivals: Sequence[Arrival]) -> dict[str, dict[str, Copy]]:
-    copies: dict[str, dict[str, Copy]] = {}
-    for keys in _chunks({arrival.key for arrival in arrivals}):
+def _copies(connection: Connection, arrivals: Sequence[Arrival]) -> Copies:
+    copies: Copies = {}
+    for keys in _chunks({arrival.group_key for arrival in arrivals}):
         for row in connection.execute(_COPIES, {"keys": keys}):
-            copies.setdefault(row.key, {})[row.source] = Copy(row.source, row.sent_at, row.accepted_at)
+            copy = Copy(row.key, row.source, row.sent_at, row.accepted_at, row.repeated)
+            copies.setdefault(row.group_key, {})[row.key, row.source] = copy
     return copies
 
 
@@ -92,24 +104,26 @@ def _ended(connection: Connection, arrivals: Sequence[Arrival]) -> Ends:
     return ended
 
 
-def _remember(
-    connection: Connection, arrivals: Sequence[Arrival], copies: dict[str, dict[str, Copy]]
-) -> None:
-    told = {(arrival.key, arrival.source): copies[arrival.key][arrival.source] for arrival in arrivals}
-    upsert(
-        connection,
-        seen,
-        [
-            {"key": key, "source": source, "sent_at": copy.sent_at, "accepted_at": copy.accepted_at}
-            for (key, source), copy in told.items()
-        ],
-    )
+def _remember(connection: Connection, arrivals: Sequence[Arrival], copies: Copies) -> None:
+    told = {(one.group_key, one.key, one.source) for one in arrivals}
+    upsert(connection, seen, [_seen_row(group, copies[group][key, source]) for group, key, source in told])
     ends = {(key, arrival.source): arrival.received_at for arrival in arrivals for key in arrival.resolved}
     upsert(
         connection,
         resolved,
         [{"key": key, "source": source, "seen_at": seen_at} for (key, source), seen_at in ends.items()],
     )
+
+
+def _seen_row(group: str, copy: Copy) -> dict[str, Any]:
+    return {
+        "key": copy.telling,
+        "source": copy.source,
+        "group_key": group,
+        "sent_at": copy.sent_at,
+        "accepted_at": copy.accepted_at,
+        "repeated": copy.repeated,
+    }
 
 
 def _chunks(keys: Iterable[str]) -> Iterator[list[str]]:

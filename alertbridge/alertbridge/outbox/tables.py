@@ -100,7 +100,10 @@ seen = Table(
     Column("source", Text, primary_key=True),
     Column("sent_at", Double, nullable=False),
     Column("accepted_at", Double),
+    Column("group_key", Text, nullable=False),
+    Column("repeated", Boolean, nullable=False),
     Index("seen_by_time", "sent_at"),
+    Index("seen_by_group", "group_key"),
 )
 
 # Alerts seen resolved, by which Alertmanager: to know a stale firing.

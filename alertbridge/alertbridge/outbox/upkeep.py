@@ -7,14 +7,14 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, delete, func, select, update
 
-from alertbridge.identity import PAIR_SECONDS, STALE_SECONDS
+from alertbridge.identity import FIRST_SECONDS, PAIR_SECONDS, STALE_SECONDS
 from alertbridge.outbox.tables import HEARTBEATS, calls, messages, notifications, resolved, robots, seen
 
 DELIVERED_DAYS = 7
 DEAD_DAYS = 30
 DAY_SECONDS = 86_400.0
 # Longer than every window of `identity`.
-SEEN_SECONDS = 2 * max(PAIR_SECONDS, STALE_SECONDS) + 3600.0
+SEEN_SECONDS = 2 * max(FIRST_SECONDS, PAIR_SECONDS, STALE_SECONDS)
 # Bounds the time for which one sweep holds the store.
 SWEEP_ROWS = 5000
 
