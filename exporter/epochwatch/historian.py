@@ -69,7 +69,9 @@ class Historian:
         self._clock = clock
         settings = books.settings
         self._directory = settings.history or Path()
-        self._history = History(self._directory, BUSY_SECONDS)
+        # As it is now: the training may change its working directory.
+        self._place = self._directory.absolute()
+        self._history = History(self._place, BUSY_SECONDS)
         self._portrait = Portrait(books, identity, mask)
         self._last: tuple[Head, Facts] | None = None
         self._sketch = Sketch(books.troubles)
@@ -135,7 +137,7 @@ class Historian:
     def _begin(self) -> None:
         self._put(None)
         for run_id in self._history.forget_old():
-            for report in (self._directory / REPORTS).glob(f"*{run_id}.html"):
+            for report in (self._place / REPORTS).glob(f"*{run_id}.html"):
                 report.unlink(missing_ok=True)
         baseline = self._books.settings.baseline
         if baseline is not None:
@@ -202,7 +204,7 @@ class Historian:
             "EPOCHWATCH_LANGUAGE": settings.language,
             "EPOCHWATCH_PROMETHEUS_URL": settings.prometheus_url,
         }
-        making = process.start(self._directory, run_id, options, self._environ)
+        making = process.start(self._place, run_id, options, self._environ)
         again = f"try it by hand: epochwatch report {run_id} --history {self._directory}"
         try:
             code = making.wait(REPORT_SECONDS)

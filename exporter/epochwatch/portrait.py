@@ -79,7 +79,8 @@ class Portrait:
             git_commit=identity.git_commit,
             world_size=identity.world_size,
             restarts=identity.restarts,
-            checkpoint=progress.checkpoint_path or "",
+            # A path need not be UTF-8, what is stored must.
+            checkpoint=(progress.checkpoint_path or "").encode("utf-8", "replace").decode(),
             failure="" if end is None else end.failure,
             samples=ledger.samples,
             labels=self._labels,

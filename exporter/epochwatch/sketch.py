@@ -42,7 +42,7 @@ class Sketch:
         """Takes values of a phase as the loop gave them."""
         step, epoch = _place(ledger)
         for name, value in report.values.items():
-            if name in ("loss", *ledger.metric_names) or (name == "accuracy" and 0 <= value <= 1):
+            if name == "loss" or name in ledger.metric_names or (name == "accuracy" and 0 <= value <= 1):
                 self._note(Noted(report.phase, name, step, epoch, value))
 
     def epoch_ended(self, ledger: Ledger) -> None:

@@ -11,7 +11,7 @@ from epochwatch.tolerance import Tolerance
 from . import wording
 from .comparison import Comparison, compare, shared
 from .record import Head, Record
-from .reference import find_baseline, previous
+from .reference import find_baseline, nearest, previous
 from .store import History
 
 
@@ -55,7 +55,8 @@ def account(history: History, run_id: str, baseline: str | None, tolerance: Tole
         try:
             wanted.append((find_baseline(baseline, heads, history.baselines()), wording.baseline(baseline)))
         except UnknownRunError as error:
-            notes.append(Words(str(error), f"没有名为 {baseline} 的基线：{error}"))
+            known = "、".join(nearest(baseline, history.baselines())) or "无"
+            notes.append(Words(str(error), f"没有名为 {baseline} 的基线；已有基线：{known}"))
     before = previous(record.head, heads)
     if before is not None:
         wanted.append((before, wording.previous_run(before.run_id)))

@@ -13,7 +13,6 @@ from typing import Literal
 from epochwatch.errors import HistoryError
 from epochwatch.tolerance import Tolerance
 
-from . import alerts
 from .account import Account, account
 from .closing import REPORTS, file_name
 from .comparison import DEFAULT_TOLERANCE
@@ -44,6 +43,8 @@ def make(history: History, run_id: str, wish: Wish, now: float, form: Format = "
     """
     trouble = ""
     if wish.prometheus_url is not None:
+        from . import alerts  # brings an HTTP client along
+
         try:
             found = alerts.fired(wish.prometheus_url, history.record(run_id).head)
             # Kept, as Prometheus forgets.

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 BARS = "▁▂▃▅▆▇"  # without ▄ and █, which some phones draw on another line
 GAP = "·"
-WIDTH = 24
+WIDTH = 16  # beside a name and two values, on a phone whose font draws bars as wide as Chinese characters
 
 
 def sparkline(values: Sequence[float], width: int = WIDTH) -> str:
