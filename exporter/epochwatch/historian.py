@@ -101,8 +101,9 @@ class Historian:
     def told(self, event: Event) -> None:
         """Takes an event, secrets masked."""
         if event.name in RAISED:
-            said = event.said
-            self._raised.append(Raised(event.at, event.name, event.severity, said.en, said.zh))
+            said = [event.said, *(event.lines if event.name == "TrainingEvent" else ())]
+            en, zh = ": ".join(words.en for words in said), "：".join(words.zh for words in said)
+            self._raised.append(Raised(event.at, event.name, event.severity, en, zh))
 
     def conclude(self, state: str, at: float, failure: str = "") -> None:
         """Takes how the run ended."""

@@ -67,7 +67,7 @@ def test_a_run_is_kept_with_its_curves_times_and_end(start: Start, tmp_path: Pat
     details = {"model": "ViT-B/16", "token": "hf_abcdefghijklmnopqrstuv"}
     with start("vit", epochs=3, history=tmp_path / "runs", details=details, labels={"team": "vision"}) as run:
         trained(run, [0.5, 0.75, 0.7])
-        run.event("disk nearly full", severity="warning")
+        run.event("disk nearly full", "97 % of /data", severity="warning")
         with run.phase("checkpointing", path="checkpoints/best.pt"):
             pass
     history = History(tmp_path / "runs")
@@ -341,7 +341,7 @@ def test_a_killed_training_is_in_the_history_with_its_curves(trainer: Trainer, t
     history = History(tmp_path / "runs")
     assert process.stdout is not None
     assert process.stdout.readline() == "trained\n"
-    wait_until(lambda: (tmp_path / "runs" / "history.db").exists() and history.heads())
+    wait_until(lambda: "vit" in (tmp_path / "runs" / "history.db").read_bytes().decode("latin-1"))
     process.send_signal(signal.SIGKILL)
     process.wait(20)
     (head,) = history.heads()
