@@ -73,7 +73,7 @@ def _series(index: int) -> str:
 
 
 def _lay_out(axes: Any, chart: Chart) -> None:
-    axes.tick_params(colors=_INK, length=3)
+    axes.tick_params(which="both", colors=_INK)
     axes.grid(True, color=_GRID, linewidth=0.6)
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)

@@ -68,8 +68,8 @@ VALUES_HEADING = (
 )
 COMPARED_HEADING = (
     Words("value", "指标"),
-    Words("there", "对比对象"),
-    Words("here", "本次"),
+    Words("reference", "对比对象"),
+    Words("this run", "本次"),
     Words("difference", "差值"),
     Words("", ""),
 )

@@ -106,7 +106,7 @@ def test_a_run_is_kept_with_its_curves_times_and_end(start: Start, tmp_path: Pat
     assert (facts.labels, facts.checkpoint, facts.samples) == ({"team": "vision"}, "checkpoints/best.pt", 72)
     assert facts.phase_seconds["train"] > 0
     assert [(raised.name, raised.said_en) for raised in record.raised] == [
-        ("TrainingEvent", "disk nearly full")
+        ("TrainingEvent", "disk nearly full: 97 % of /data")
     ]
     assert "disk nearly full" in only_report(tmp_path / "runs")
 
