@@ -21,6 +21,7 @@ SOURCE = "prometheus"
 TIMEOUT_SECONDS = 5.0
 SAMPLES_LIMIT = 1000  # a series; Prometheus itself refuses more than 11,000
 SHORTEST_STEP_SECONDS = 15.0
+EVALUATION_SECONDS = 60.0  # Prometheus' own default between two looks at its rules
 ANSWER_LIMIT_BYTES = 4 * 1024 * 1024
 CHUNK_BYTES = 64 * 1024
 
@@ -33,10 +34,14 @@ def fired(prometheus_url: str, run: Head) -> list[Raised]:
     """
     end = run.seen_at if run.ended_at is None else run.ended_at
     step = max(SHORTEST_STEP_SECONDS, (end - run.started_at) / SAMPLES_LIMIT)
+    # Over the whole step: a long run's steps are longer than many an alert. From one window on: not what was before.
+    window = max(step, EVALUATION_SECONDS)
+    start = run.started_at + window
+    matchers = f'run={json.dumps(run.name, ensure_ascii=False)},alertstate="firing"'
     query = {
-        "query": f'ALERTS{{run={json.dumps(run.name, ensure_ascii=False)},alertstate="firing"}}',
-        "start": f"{run.started_at:.3f}",
-        "end": f"{end:.3f}",
+        "query": f"max_over_time(ALERTS{{{matchers}}}[{window:.0f}s])",
+        "start": f"{start:.3f}",
+        "end": f"{max(start, end):.3f}",
         "step": f"{step:.3f}",
         "timeout": f"{TIMEOUT_SECONDS:g}s",
     }
@@ -58,7 +63,7 @@ def summed_up(series: Sequence[Mapping[str, Any]], step_seconds: float) -> list[
     found = []
     for (name, severity), times in kinds.items():
         lasted = duration(len(times) * step_seconds)
-        said = f"for {lasted.en} in all", f"共持续 {lasted.zh}"
+        said = f"for about {lasted.en}", f"共持续约 {lasted.zh}"
         found.append(Raised(min(times), name, severity, *said, source=SOURCE))
     return sorted(found, key=lambda raised: raised.at)
 
