@@ -38,6 +38,7 @@ class Lens:
     zone: ZoneInfo
     now: datetime
     grafana_url: str = ""
+    runbooks_url: str = ""
     scale: float = 1.0
 
     def cleaned(self, text: str, limit: int) -> Markdown:

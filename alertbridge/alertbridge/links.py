@@ -9,10 +9,13 @@ from collections.abc import Mapping
 from urllib.parse import quote, urlsplit
 
 from alertbridge.markdown import web_link
+from alertbridge.settings import Language
 from alertbridge.webhook import Notification
 
 # A run is silenced, not one of its processes: instance and rank change when it restarts.
 SILENCED_BY = ("alertname", "run")
+SHIPPED_RUNBOOKS = "https://github.com/epochwatch/epochwatch/blob/main/docs/runbooks.md"
+RUNBOOK_PAGES: Mapping[Language, str] = {"en": "runbooks.md", "zh": "runbooks.zh-CN.md"}
 
 
 def dashboard_link(path: str, grafana_url: str) -> str:
@@ -70,6 +73,13 @@ def report_link(address: str) -> str:
     return web_link(address)
 
 
-def runbook_link(address: str) -> str:
-    """Takes the `runbook_url` annotation, gives it if it can be followed."""
+def runbook_link(address: str, runbooks_url: str = "", language: Language = "en") -> str:
+    """Takes the `runbook_url` annotation, gives it if it can be followed.
+
+    Where the shipped rules and events point to the project's own pages, the configured folder takes their place, and a
+    reader of Chinese is led to the Chinese page.
+    """
+    if address.startswith(SHIPPED_RUNBOOKS):
+        folder = runbooks_url.rstrip("/") or SHIPPED_RUNBOOKS.rpartition("/")[0]
+        address = f"{folder}/{RUNBOOK_PAGES[language]}{address.removeprefix(SHIPPED_RUNBOOKS)}"
     return web_link(address)

@@ -50,6 +50,7 @@ class Style:
     timezone: str = "Asia/Shanghai"
     template: str = "training"
     grafana_url: str = ""
+    runbooks_url: str = ""
     mention: settings.Mention = field(default_factory=settings.Mention)
     keyword: str = ""
     kind: Literal["markdown", "action_card"] = "markdown"
@@ -63,6 +64,7 @@ class Style:
             timezone=configured.timezone_of(receiver),
             template=own.template,
             grafana_url=configured.grafana_url or "",
+            runbooks_url=configured.runbooks_url or "",
             mention=own.mention,
             keyword=own.keyword,
             kind=own.kind,
@@ -146,7 +148,14 @@ class Renderer:
         """Gives the message with as many alerts as fit, the first one cut if even that is too large."""
         smallest: Message | None = None
         for scale in SCALES:
-            lens = Lens(style.language, ZoneInfo(style.timezone), telling.now, style.grafana_url, scale)
+            lens = Lens(
+                style.language,
+                ZoneInfo(style.timezone),
+                telling.now,
+                style.grafana_url,
+                style.runbooks_url,
+                scale,
+            )
             view = view_of(
                 telling.notification,
                 lens,

@@ -215,6 +215,10 @@ class Settings(_Settings):
         default=None, description="Adds the recent curve to training messages."
     )
     grafana_url: WebAddress | None = Field(default=None, description="Adds dashboard links to messages.")
+    runbooks_url: WebAddress | None = Field(
+        default=None,
+        description="Where your `runbooks.md` and `runbooks.zh-CN.md` are, for links to the shipped ones.",
+    )
     receivers: dict[str, ReceiverSettings] = Field(
         min_length=1, description="By name, as in the address `/dingtalk/<receiver>/send`."
     )

@@ -184,7 +184,8 @@ def links_of(notification: Notification, first: Alert, lens: Lens) -> tuple[Link
     if alike and not first.ended and not alertview.is_event(first):
         urls["silence"] = links.silence_link(notification, headline.shared_labels(notification))
     if alike and not first.ended:
-        urls["runbook"] = links.runbook_link(first.annotations.get("runbook_url", ""))
+        shipped = first.annotations.get("runbook_url", "")
+        urls["runbook"] = links.runbook_link(shipped, lens.runbooks_url, lens.language)
     return tuple(
         Link(name, wording.LINK_WORDS[lens.language][name], url) for name, url in urls.items() if url
     )

@@ -68,7 +68,8 @@ def test_the_smallest_file_has_defaults() -> None:
         (
             GOOD + "zzz: 1",
             "bridge.yml:5: zzz: unknown key; known here: auth, grafana_url, language, listen, "
-            "max_body_bytes, prometheus_url, receivers, storage, storage_file, templates_dir, timezone",
+            "max_body_bytes, prometheus_url, receivers, runbooks_url, storage, storage_file, templates_dir, "
+            "timezone",
         ),
         (
             GOOD + "listen: nowhere",

@@ -173,6 +173,29 @@ def test_links_that_are_no_web_addresses_are_left_out(link: str) -> None:
     assert "Runbook" not in message.text
 
 
+SHIPPED = "https://github.com/epochwatch/epochwatch/blob/main/docs"
+
+
+@pytest.mark.parametrize(
+    ("language", "runbooks_url", "address", "followed"),
+    [
+        ("en", "", f"{SHIPPED}/runbooks.md#trainingfailed", f"{SHIPPED}/runbooks.md#trainingfailed"),
+        ("zh", "", f"{SHIPPED}/runbooks.md#trainingfailed", f"{SHIPPED}/runbooks.zh-CN.md#trainingfailed"),
+        ("en", "https://wiki/ml", f"{SHIPPED}/runbooks.md#x", "https://wiki/ml/runbooks.md#x"),
+        ("zh", "https://wiki/ml/", f"{SHIPPED}/runbooks.md#x", "https://wiki/ml/runbooks.zh-CN.md#x"),
+        ("zh", "https://wiki/ml", "https://other/page#x", "https://other/page#x"),
+    ],
+)
+def test_shipped_runbooks_can_be_elsewhere(
+    language: Any, runbooks_url: str, address: str, followed: str
+) -> None:
+    """Our own pages are linked where the team has them and in its language; other people's stay as they are."""
+    notification = notify(alert({}, {"runbook_url": address}))
+    message = render(notification, Style(language=language, runbooks_url=runbooks_url))
+
+    assert f"]({followed})" in message.text
+
+
 def test_without_grafana_there_is_no_dashboard_link() -> None:
     """A path alone leads nowhere; a whole address does."""
     assert "Dashboard" not in render(notify(alert({}, {"dashboard": "/d/x"}))).text

@@ -13,6 +13,7 @@ import pytest
 import yaml
 from tests.stack.versions import each_version
 
+from alertbridge.links import SHIPPED_RUNBOOKS
 from epochwatch.catalogue import CATALOGUE
 from epochwatch.supervisor.catalogue import JOB_CATALOGUE
 
@@ -111,7 +112,7 @@ def test_alert_speaks_to_people(rule: dict[str, Any]) -> None:
     annotations = rule["annotations"]
 
     assert annotations.keys() == ANNOTATIONS
-    assert annotations["runbook_url"].endswith(f"/docs/runbooks.md#{rule['alert'].lower()}")
+    assert annotations["runbook_url"] == f"{SHIPPED_RUNBOOKS}#{rule['alert'].lower()}"
     assert re.match(r"/d/epochwatch-\w+\?.*time=", annotations["dashboard"])
     for name in ("summary_zh", "description_zh"):
         assert re.search(r"[\u4e00-\u9fff]", annotations[name]), name
