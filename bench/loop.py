@@ -4,7 +4,9 @@ A small network learns scikit-learn's digits in steps of about a millisecond. Ea
 somebody else and timed by the thread's CPU time. A block is 256 steps of each, as many as the recorder folds at once,
 so that the folding is in every block. Said are the median of the blocks' overheads and the 95 % interval of that
 median (order statistics). Steps told to nobody are in it twice: that line shows what the method finds where there is
-nothing to find. Between two calls the network has used the caches, so that a call costs more than in bench/step.py.
+nothing to find. Two more lines show what no watching can go below: a Python function that is given the same values
+and does nothing, and one that reads both tensors with `item()` and does nothing else. Between two calls the network
+has used the caches, so that a call costs more than in bench/step.py.
 
     python bench/loop.py [--quick] [--device cuda]
 """
@@ -63,6 +65,16 @@ class Training:
         return thread_time() - began
 
 
+def ignore(loss: object, lr: float, grad_norm: object, samples: int) -> None:
+    """Does nothing."""
+
+
+def read(loss: torch.Tensor, lr: float, grad_norm: torch.Tensor, samples: int) -> None:
+    """Reads both tensors and forgets them."""
+    loss.item()
+    grad_norm.item()
+
+
 def interval(values: list[float]) -> tuple[float, float]:
     """Gives the 95 % interval of the median, by order statistics."""
     ordered, half = sorted(values), 0.98 * math.sqrt(len(values))
@@ -76,15 +88,17 @@ def main() -> int:
     device = "cuda" if "cuda" in sys.argv[1:] else "cpu"
     torch.set_num_threads(1)
     data, order = batches(device), random.Random(0)
-    added: dict[str, list[float]] = {"epochwatch": [], "prometheus_client": [], "nobody, again": []}
     training, by_hand = Training(device), HandWritten()
     with epochwatch.start("bench", port=0, addr="127.0.0.1", gpu=False) as run:
         steps: dict[str, tuple[Iterator[tuple[torch.Tensor, torch.Tensor]], Callable[..., None] | None]] = {
             "epochwatch": (iter(run.batches(cycle(data))), run.step),
             "prometheus_client": (cycle(data), by_hand.step),
+            "an empty function": (cycle(data), ignore),
+            "item() alone": (cycle(data), read),
             "nobody, again": (cycle(data), None),
             "nobody": (cycle(data), None),
         }
+        added: dict[str, list[float]] = {name: [] for name in steps if name != "nobody"}
         base_seconds: list[float] = []
         for block in range(blocks + 1):
             seconds = dict.fromkeys(steps, 0.0)
