@@ -113,7 +113,6 @@ _NAMES: dict[str, tuple[str, str]] = {
     "TrainingJobFinished": ("任务完成", "Job finished"),
     "TrainingJobInterrupted": ("任务被中断", "Job interrupted"),
     "TrainingJobRestarted": ("任务重新启动", "Job is started again"),
-    "TrainingJobSkipped": ("跳过一次启动", "Start left out"),
     "TrainingExporterDegraded": ("部分指标采集不到", "Some metrics are missing"),
     "AlertbridgeTest": ("测试消息", "Test message"),
     "AlertbridgeDown": ("告警桥失联", "Alertbridge is down"),

@@ -36,7 +36,6 @@ LOOKS = {
     "TrainingJobInterrupted": ("✋", Words("Job interrupted", "任务被中断")),
     "TrainingJobFailed": ("🔴", Words("Job failed", "任务失败")),
     "TrainingJobRestarted": ("🔁", Words("Job is started again", "任务重新启动")),
-    "TrainingJobSkipped": ("⏭️", Words("Start left out", "跳过一次启动")),
     "TrainingJobMissedStart": ("🔴", Words("Job did not start on time", "任务没有按时启动")),
 }
 LEVELS: dict[str, tuple[Level, str, str, Words]] = {

@@ -11,6 +11,7 @@ from .ended import Outcome
 STATES = ("idle", "running", "restarting")
 PATTERNS = ("cuda_oom", "nccl", "traceback", "disk_full", "nan")
 OUTCOMES = tuple(outcome.value for outcome in Outcome)
+ENDINGS = tuple(outcome for outcome in OUTCOMES if outcome != Outcome.SKIPPED.value)
 
 INFO = Metric(
     "training_job_info",
@@ -66,6 +67,13 @@ LAST_EXIT_CODE = Metric(
     "Exit code of the last run that has ended: 128 + n for signal n, 124 for a run that ended with 0 after its time "
     "was up, 127 for a command that is not there.",
     labels=("job_name",),
+)
+LAST_OUTCOME = Metric(
+    "training_job_last_outcome",
+    "gauge",
+    "How the last run of the job that has ended ended: 1 for that, 0 for every other; absent before the first.",
+    labels=("job_name", "outcome"),
+    values=(("outcome", ENDINGS),),
 )
 LAST_DURATION_SECONDS = Metric(
     "training_job_last_duration_seconds",

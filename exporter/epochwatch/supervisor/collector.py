@@ -57,6 +57,8 @@ def readings(book: JobBook, used: Usage | None) -> Iterator[Reading]:
         (c.RESIDENT_MEMORY_BYTES, None if used is None else used.resident_bytes),
     ):
         yield from _single(metric, value, job)
+    for outcome in c.ENDINGS if book.last_outcome else ():
+        yield Reading(c.LAST_OUTCOME, (*job, outcome), float(outcome == book.last_outcome))
     for outcome in c.OUTCOMES:
         yield Reading(c.RUNS_TOTAL, (*job, outcome), float(book.runs[outcome]))
     for pattern in c.PATTERNS:

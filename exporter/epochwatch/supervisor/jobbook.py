@@ -29,6 +29,7 @@ class JobBook:
 
     Attributes:
         state: One of `catalogue.STATES`.
+        last_outcome: Empty before the first end.
         next_start_at: When it is to start next; written by the scheduler alone.
         cpu_seconds: Of the attempts that have ended.
     """
@@ -39,6 +40,7 @@ class JobBook:
     last_start_at: float | None = None
     last_end_at: float | None = None
     last_success_at: float | None = None
+    last_outcome: str = ""
     last_exit_code: int | None = None
     last_duration_seconds: float | None = None
     runs: Counter[str] = field(default_factory=lambda: Counter(dict.fromkeys(OUTCOMES, 0)))
@@ -62,6 +64,7 @@ class JobBook:
     def end(self, ended: Ended) -> None:
         """Takes how the run ended."""
         self.last_end_at = ended.ended_at
+        self.last_outcome = ended.outcome.value
         self.last_exit_code = ended.exit_code
         self.last_duration_seconds = ended.seconds
         if ended.succeeded:

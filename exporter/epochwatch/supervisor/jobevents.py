@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from ..events import Event
 from ..failure import cut
 from ..phrases import Words, duration
+from .cron import Cron
 from .ended import Ended
 from .jobspec import JobSpec
 
@@ -36,7 +37,8 @@ def ended_event(spec: JobSpec, ended: Ended, run_id: str) -> Event:
     if severity == "critical":
         lines += [*_log(spec), *_last_lines(ended)]
     labels = {**job_labels(spec, run_id, ended.runs), "outcome": ended.outcome.value}
-    return Event(name, severity, ended.ended_at, said, tuple(lines), labels, final=True)
+    lasting_seconds = _rule_may_fire_seconds(spec, ended.ended_at)
+    return Event(name, severity, ended.ended_at, said, tuple(lines), labels, lasting_seconds, final=True)
 
 
 def restarting(spec: JobSpec, ended: Ended, run_id: str, number: int, delay_seconds: float) -> Event:
@@ -66,7 +68,7 @@ def missed_start(
         Words(f"next start: {next_start}", f"下次启动：{next_start}"),
         *_command(spec),
     )
-    lasting_seconds = min(LONGEST_SECONDS, max(SHORTEST_SECONDS, seconds_to_next + spec.grace_seconds))
+    lasting_seconds = _bounded(seconds_to_next + spec.grace_seconds)
     labels = job_labels(spec, secrets.token_hex(6))
     return Event("TrainingJobMissedStart", "critical", at, said, lines, labels, lasting_seconds)
 
@@ -88,6 +90,18 @@ def still_running(since: float | None, now: float) -> Words:
 def job_labels(spec: JobSpec, run_id: str, runs: tuple[str, ...] = ()) -> Mapping[str, str]:
     """Gives the labels of a job's event; `run` is the training's own name if it has told one."""
     return {"job_name": spec.name, "run": runs[-1] if runs else spec.name, "run_id": run_id}
+
+
+def _rule_may_fire_seconds(spec: JobSpec, at: float) -> float:
+    """Gives how long the rule that finds the same end out might fire: until the next run has had its time."""
+    if spec.schedule is None:
+        return SHORTEST_SECONDS
+    cron = Cron(spec.schedule, spec.timezone or "")
+    return _bounded(cron.next_after(cron.next_after(at)) - at)
+
+
+def _bounded(seconds: float) -> float:
+    return min(LONGEST_SECONDS, max(SHORTEST_SECONDS, seconds))
 
 
 def _spent(ended: Ended) -> Iterator[Words]:

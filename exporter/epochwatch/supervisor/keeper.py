@@ -70,6 +70,7 @@ def fill(book: JobBook, state: JobState) -> None:
     book.last_start_at = state.last_start
     book.last_end_at = state.last_end
     book.last_success_at = state.last_success
+    book.last_outcome = state.last_outcome
     book.last_exit_code = state.last_exit_code
     book.last_duration_seconds = state.last_duration_seconds
     book.runs = Counter({**dict.fromkeys(OUTCOMES, 0), **state.runs})

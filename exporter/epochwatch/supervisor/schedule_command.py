@@ -129,8 +129,8 @@ def serve_schedule(
     signals = Signals()
     with received(signals, HEEDED):
         try:
-            scheduler.take_up(specs, time.time())
             supervisor.start()
+            scheduler.take_up(specs, time.time())
             for name, job in scheduler.jobs.items():
                 LOGGER.info("job %s: next start %s", name, moment(job.book.next_start_at, job.zone))
             scheduler.serve(signals, reload)

@@ -214,12 +214,21 @@ def test_a_second_scheduler_is_refused(scheduling: Scheduling) -> None:
     first = scheduling.start()
     scheduling.until(lambda: 'job_name="a"' in scheduling.metrics())
     second = subprocess.run(
-        [EPOCHWATCH, "schedule", str(scheduling.file), "--port", "0"],
+        [
+            EPOCHWATCH,
+            "schedule",
+            str(scheduling.file),
+            "--port",
+            "0",
+            "--alertmanager-url",
+            "http://127.0.0.1:9",
+        ],
         capture_output=True,
         text=True,
         check=False,
     )
 
+    assert "Traceback" not in second.stderr
     assert f"job a is scheduled by process {first.pid} already" in second.stderr
     assert second.returncode == 1
 
