@@ -12,7 +12,7 @@ from threading import Lock
 from typing import NamedTuple
 
 from .catalogue import OUTCOMES, PATTERNS
-from .ended import Ended, Outcome
+from .ended import Ended
 from .jobspec import JobSpec
 
 
@@ -94,7 +94,3 @@ class JobBook:
             # A process that nobody waits for takes its time with it, and a counter must not fall.
             self._most_cpu_seconds = max(self._most_cpu_seconds, self.cpu_seconds + live.cpu_seconds)
             return Usage(self._most_cpu_seconds, live.resident_bytes)
-
-    def skip(self) -> None:
-        """Takes that a start was left out because the run before it still goes on."""
-        self.runs[Outcome.SKIPPED.value] += 1
