@@ -360,3 +360,18 @@ def test_a_report_that_fails_is_said_with_what_to_do(
     wait_until(lambda: "could not be made (exit code 1)" in caplog.text)
     assert re.search(r"try it by hand: epochwatch report [0-9a-f]{12} --history ", caplog.text)
     assert History(tmp_path / "runs").heads()[0].state == "finished"
+
+
+def test_a_report_that_takes_long_does_not_hold_the_end_up(
+    start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The run ends while its report is still being made, and the report is made all the same."""
+    slow = tmp_path / "python"
+    slow.write_text(f"#!/bin/sh\nwhile [ ! -e {tmp_path}/go ]; do sleep 0.1; done\ntouch {tmp_path}/made\n")
+    slow.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(slow))
+    with start("vit", history=tmp_path / "runs") as run:
+        trained(run, [0.5])
+    assert not (tmp_path / "made").exists()
+    (tmp_path / "go").touch()
+    wait_until(lambda: (tmp_path / "made").exists())
