@@ -13,12 +13,11 @@ from typing import NamedTuple
 
 from .nursery import Nursery, Reaped
 from .output import Output
-from .signals import Signals
+from .signals import ENDING_SIGNALS, Signals
 from .spawn import STDIN, Child
 from .terminal import Terminal
 
 TICK_SECONDS = 1.0
-ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 # What a terminal sends to the whole group in front of it; everything else is for the command alone.
 GROUP_SIGNALS = (signal.SIGINT, signal.SIGQUIT)
 
@@ -157,6 +156,7 @@ class Attempt:
             return
         # The command's terminal has made the first a signal.
         for _ in range(keys.interrupts):
+            self._signals.asked_to_end = True
             self._stop_by(signal.SIGINT)
         if keys.interrupts and self._interrupts > 1:
             self._nursery.kill(self._child.pid)

@@ -193,6 +193,5 @@ def run(job: str | None, port: int, command: tuple[str, ...], **options: Any) ->
         try:
             code = supervisor.runner(books[0]).run(signals).exit_code if kept is None else kept.run(signals)
         finally:
-            supervisor.close()
-            signals.close()
+            supervisor.close(hold=not signals.asked_to_end, signals=signals)
     sys.exit(code)

@@ -13,7 +13,7 @@ from ..events import Event
 from ..failure import cut
 from ..phrases import Words, duration
 from .cron import Cron
-from .ended import Ended
+from .ended import Ended, Outcome
 from .jobspec import JobSpec
 
 COMMAND_LIMIT = 200
@@ -27,7 +27,7 @@ LONGEST_SECONDS = 119 * 3600.0
 
 def ended_event(spec: JobSpec, ended: Ended, run_id: str) -> Event:
     """Takes a run that has ended and gives its event: finished, interrupted or failed."""
-    if ended.stopped:
+    if ended.stopped and ended.outcome in (Outcome.SIGNAL, Outcome.SUCCESS):
         name, severity, said = "TrainingJobInterrupted", "info", ended.cause
     elif ended.succeeded:
         name, severity, said = "TrainingJobFinished", "info", Words("job finished", "任务完成")

@@ -60,13 +60,14 @@ def judge(evidence: Evidence) -> Verdict:
         limit = duration(evidence.timeout_seconds)
         cause = Words(f"time-out: not done within {limit.en}", f"超时：{limit.zh}内未完成")
         return Verdict(Outcome.TIMEOUT, exit_code or TIMED_OUT_CODE, number, cause)
+    stopped = None if evidence.stopped_by is None else _stopped(evidence.stopped_by)
     if code == 0:
-        return Verdict(Outcome.SUCCESS, 0, None, Words("finished", "完成"))
+        return Verdict(Outcome.SUCCESS, 0, None, stopped or Words("finished", "完成"))
     if evidence.oom_kills and (number == signal.SIGKILL or evidence.log_says_killed):
         cause = Words("killed by the kernel for want of memory", "主机内存不足，被内核杀死")
         return Verdict(Outcome.HOST_OOM, exit_code, number, cause)
-    if evidence.stopped_by is not None:
-        return Verdict(Outcome.SIGNAL, exit_code, number, _stopped(evidence.stopped_by))
+    if stopped is not None:
+        return Verdict(Outcome.SIGNAL, exit_code, number, stopped)
     # C++ code that nobody catches the exception of aborts.
     if number in (None, signal.SIGABRT) and _is_cuda_oom(evidence):
         cause = Words("CUDA out of memory", "显存不足（CUDA out of memory）")

@@ -63,14 +63,21 @@ class LogFile:
 
     def _write(self, data: bytes) -> None:
         rest = memoryview(data)
-        # What is not written when it fails is lost; what was, is not.
-        self._lost += len(rest)
-        while rest:
-            file = self._ready_file()
-            written = file.write(rest[: max(1, self._size_bytes - self._written)]) or 0
-            self._written += written
-            self._lost -= written
-            rest = rest[written:]
+        try:
+            if self._lost:
+                self._append(f"\n[epochwatch: {self._lost} bytes are missing here]\n".encode())
+                self._lost = 0
+            while rest:
+                rest = rest[self._append(rest) :]
+        except OSError:
+            self._lost += len(rest)
+            raise
+
+    def _append(self, data: bytes | memoryview) -> int:
+        file = self._ready_file()
+        written = file.write(data[: max(1, self._size_bytes - self._written)]) or 0
+        self._written += written
+        return written
 
     def _ready_file(self) -> BinaryIO:
         if self._file is not None and self._written >= self._size_bytes:

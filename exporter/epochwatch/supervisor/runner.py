@@ -19,7 +19,7 @@ from ..phrases import Words
 from ..supervised import Supervised
 from ..troubles import Troubles
 from . import jobevents
-from .attempt import ENDING_SIGNALS, Attempt, End
+from .attempt import Attempt, End
 from .cgroup import OomKills, own_cgroup
 from .ended import Ended, Outcome
 from .herald import JobHerald
@@ -29,7 +29,7 @@ from .judge import Evidence, judge
 from .logfile import LogFile
 from .nursery import Nursery
 from .output import Output
-from .signals import Signals
+from .signals import ENDING_SIGNALS, Signals
 from .spawn import CannotStartError, spawn
 from .testimony import heard
 
@@ -111,7 +111,10 @@ class Runner:
         """
         with self._course(inherited, on_start) as course:
             ended = self._attempt(course, signals)
-            while self._starts_again(course, ended) and self._pause(course, ended, signals):
+            while (delay := self._seconds_to_restart(course, ended)) is not None:
+                if not self._pause(course, ended, delay, signals):
+                    ended = replace(ended, stopped=True)
+                    break
                 ended = self._attempt(course, signals)
             if ended.attempts == 0 and self._spec.schedule is not None:
                 return ended  # no run: the scheduler tells of a start that was missed
@@ -137,16 +140,18 @@ class Runner:
                 log.close()
             shutil.rmtree(directory, ignore_errors=True)
 
-    def _starts_again(self, course: Course, ended: Ended) -> bool:
-        may = course.attempts <= self._spec.restarts and ended.attempts > 0
-        return may and not ended.succeeded and not ended.stopped and ended.outcome is not Outcome.TIMEOUT
-
-    def _pause(self, course: Course, ended: Ended, signals: Signals) -> bool:
-        """Waits before the next attempt; tells whether there is to be one."""
+    def _seconds_to_restart(self, course: Course, ended: Ended) -> float | None:
+        """Gives how long to wait before the command is started again; None if it is not to be."""
+        if ended.succeeded or ended.stopped or ended.outcome is Outcome.TIMEOUT:
+            return None
+        if not 0 < course.attempts <= self._spec.restarts:
+            return None
         delay = min(LONGEST_DELAY_SECONDS, self._spec.restart_delay_seconds * 2.0 ** (course.attempts - 1))
+        return delay if self._clock() + delay < course.deadline else None
+
+    def _pause(self, course: Course, ended: Ended, delay: float, signals: Signals) -> bool:
+        """Waits before the next attempt; tells whether there is to be one, or a signal has come between."""
         until = self._clock() + delay
-        if until >= course.deadline:
-            return False
         if not ended.told:
             event = jobevents.restarting(self._spec, ended, course.run_id, course.attempts, delay)
             self._herald.tell(event)

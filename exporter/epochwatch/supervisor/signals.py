@@ -21,18 +21,26 @@ FORWARDED = (
     signal.SIGTSTP,
     signal.SIGCONT,
 )
+# Those that ask for an end.
+ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Signals:
-    """Signals on their way to a run, oldest first; `fileno` is readable while there are some."""
+    """Signals on their way to a run, oldest first; `fileno` is readable while there are some.
+
+    Attributes:
+        asked_to_end: Whether somebody has ever asked for the end.
+    """
 
     def __init__(self) -> None:
+        self.asked_to_end = False
         self._waiting: deque[int] = deque()
         self._read_end, self._write_end = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
 
     def put(self, number: int) -> None:
         """Leaves a signal for the run. May be called by a signal handler, and by any thread."""
         self._waiting.append(number)
+        self.asked_to_end = self.asked_to_end or number in ENDING_SIGNALS
         with contextlib.suppress(BlockingIOError):  # the run has enough to wake up for
             os.write(self._write_end, b"!")
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import select
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from urllib.parse import urlsplit
 
@@ -23,6 +25,7 @@ from .herald import JobHerald
 from .jobbook import JobBook
 from .nursery import Nursery
 from .runner import Runner
+from .signals import ENDING_SIGNALS, Signals
 
 PORT = 9401
 HOLD_SECONDS = 30.0
@@ -105,19 +108,34 @@ class Supervisor:
             port=self.port,
         )
 
-    def close(self, hold: bool = True) -> None:
+    def close(self, hold: bool = True, signals: Signals | None = None) -> None:
         """Tells what is left to tell, and serves no more.
 
         Args:
             hold: Whether to show the end until it was scraped: two scrape intervals at most, 30 s at most, not at all
                 if nobody ever scraped.
+            signals: Any of these ends the wait.
         """
         try:
             self.herald.close()
             if hold:
-                self._scrapes.wait_for_next(HOLD_SECONDS)
+                self._hold(signals)
         finally:
             self._server.close()
+
+    def _hold(self, signals: Signals | None) -> None:
+        if signals is None:
+            self._scrapes.wait_for_next(HOLD_SECONDS)
+            return
+
+        def wait() -> None:
+            self._scrapes.wait_for_next(HOLD_SECONDS)
+            signals.put(0)
+
+        waiting = threading.Thread(target=wait, name="epochwatch-hold", daemon=True)
+        waiting.start()
+        while not set(signals.take()) & {0, *ENDING_SIGNALS}:
+            select.select([signals], [], [])
 
     def _make_herald(self, settings: Settings, environ: Mapping[str, str]) -> JobHerald:
         place = Place()
@@ -133,8 +151,12 @@ class Supervisor:
 def inherited(environ: Mapping[str, str], settings: Settings) -> dict[str, str]:
     """Gives the environment of commands: ours without the flags of `epochwatch run`, and whom the flags say to tell."""
     kept = {name: value for name, value in environ.items() if not name.startswith("EPOCHWATCH_JOB")}
-    told = {name: getattr(settings, name) for name in ("alertmanager_url", "notify", "language")}
-    return kept | {f"EPOCHWATCH_{name.upper()}": value for name, value in told.items() if value}
+    told = {
+        "EPOCHWATCH_ALERTMANAGER_URL": settings.alertmanager_url,
+        "EPOCHWATCH_NOTIFY": settings.notify,
+        "EPOCHWATCH_LANGUAGE": settings.language if settings.notify else None,
+    }
+    return kept | {name: value for name, value in told.items() if value}
 
 
 def _secrets(settings: Settings) -> Iterator[str]:

@@ -4,11 +4,18 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 
 import pytest
 
 RUN = (sys.executable, "-W", "error", "-m", "epochwatch.cli", "run", "--port", "0", "--addr", "127.0.0.1")
 Supervise = Callable[..., subprocess.Popen[bytes]]
+
+
+@pytest.fixture(autouse=True)
+def _own_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Jobs of the same name in different tests are different jobs."""
+    monkeypatch.setenv("EPOCHWATCH_STATE_DIR", str(tmp_path / "state"))
 
 
 @pytest.fixture
