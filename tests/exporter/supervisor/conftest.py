@@ -15,7 +15,7 @@ Supervise = Callable[..., subprocess.Popen[bytes]]
 @pytest.fixture(autouse=True)
 def _own_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Jobs of the same name in different tests are different jobs."""
-    monkeypatch.setenv("EPOCHWATCH_STATE_DIR", str(tmp_path / "state"))
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
 
 
 @pytest.fixture

@@ -148,7 +148,8 @@ def test_a_reader_that_goes_away(tmp_path: Path, logs: bool, code: int) -> None:
     """The command learns it as it would without us; with a log there is somebody who still reads."""
     log = tmp_path / "train.log"
     flags = ["--log-file", str(log)] if logs else []
-    script = "for n in $(seq 2000); do echo line $n; done; exit 7"
+    # Without a log it would never end by itself.
+    script = "for n in $(seq 2000); do echo line $n; done; exit 7" if logs else "while :; do echo line; done"
     process = subprocess.Popen([*RUN, *flags, "--", "sh", "-c", script], stdout=subprocess.PIPE)
     assert process.stdout is not None
     process.stdout.close()
