@@ -118,7 +118,7 @@ def serve_schedule(
     LOGGER.setLevel(logging.INFO)
     hold_standard_streams()
     books: list[JobBook] = []
-    supervisor = Supervisor(settings, books, environ)
+    supervisor = Supervisor(settings, books, environ, scrape_job="training-scheduler")
 
     def make_job(spec: JobSpec, on_end: Callable[[], None]) -> ScheduledJob:
         return ScheduledJob(

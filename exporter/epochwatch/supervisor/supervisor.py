@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 import select
+import socket
 import threading
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from urllib.parse import urlsplit
 
 from prometheus_client import CollectorRegistry
 
 from ..courier import Courier
+from ..discovery import TargetFile
 from ..identity import reachable_target
 from ..listening import listen, tls_context
 from ..notify import alertmanagers, robots
@@ -38,6 +41,7 @@ SHARED = (
     "labels",
     "addr",
     "advertise",
+    "targets_dir",
     "tls_cert",
     "tls_key",
     "token",
@@ -62,6 +66,8 @@ class Supervisor:
     Args:
         settings: `run` is what the endpoint's page is called; `labels` are on all events.
         books: One for each job; may grow while it serves.
+        scrape_job: Under which `job` Prometheus finds it through `targets_dir`. The rules ask for a scheduler's, so
+            that one without any series is noticed.
 
     Raises:
         ServeError: If the address cannot be served on.
@@ -69,7 +75,12 @@ class Supervisor:
     """
 
     def __init__(
-        self, settings: Settings, books: Sequence[JobBook], environ: Mapping[str, str] = os.environ
+        self,
+        settings: Settings,
+        books: Sequence[JobBook],
+        environ: Mapping[str, str] = os.environ,
+        *,
+        scrape_job: str = "training-job",
     ) -> None:
         self.troubles = Troubles()
         self.nursery = Nursery()
@@ -84,6 +95,10 @@ class Supervisor:
         self.port = self._server.port
         target = reachable_target(settings.addr, self.port, settings.advertise, 0)
         self.url = f"{'http' if tls is None else 'https'}://{target}"
+        self._target, self._scrape_job = target, scrape_job
+        self._target_file: TargetFile | None = None
+        if settings.targets_dir is not None:
+            self._target_file = TargetFile(settings.targets_dir, socket.gethostname(), os.getpid(), self.port)
         try:
             self.herald = self._make_herald(settings, environ)
         except BaseException:
@@ -94,6 +109,7 @@ class Supervisor:
         """Starts to serve and to tell."""
         self._server.start()
         self.herald.start()
+        self._announce()
         LOGGER.info("jobs: metrics at %s/metrics", self.url)
 
     def runner(self, book: JobBook) -> Runner:
@@ -121,6 +137,9 @@ class Supervisor:
             if hold:
                 self._hold(signals)
         finally:
+            if self._target_file is not None:
+                with suppress(OSError):
+                    self._target_file.remove()
             self._server.close()
 
     def _hold(self, signals: Signals | None) -> None:
@@ -136,6 +155,22 @@ class Supervisor:
         waiting.start()
         while not set(signals.take()) & {0, *ENDING_SIGNALS}:
             select.select([signals], [], [])
+
+    def _announce(self) -> None:
+        """Tells Prometheus where the jobs are; a file that cannot be written keeps no job from running."""
+        if self._target_file is None:
+            return
+        labels = {"job": self._scrape_job}
+        if self._settings.tls_cert is not None:
+            labels["__scheme__"] = "https"
+        try:
+            self._target_file.write(self._target, labels)
+        except OSError as error:
+            self.troubles.report(
+                "discovery",
+                f"{self._target_file.path} cannot be written ({error.strerror or error}); Prometheus will not find the "
+                "jobs by itself (environment EPOCHWATCH_TARGETS_DIR)",
+            )
 
     def _make_herald(self, settings: Settings, environ: Mapping[str, str]) -> JobHerald:
         place = Place()
