@@ -21,7 +21,7 @@ from torch.utils.data import DataLoader, TensorDataset
 import epochwatch
 
 
-def load(batch_size: int) -> tuple[DataLoader, DataLoader]:
+def load(batch_size: int, device: str = "cpu") -> tuple[DataLoader, DataLoader]:
     """Gives the training and the validation loader; images are (batch, 1, 8, 8) floats in 0–1."""
     images, labels = load_digits(return_X_y=True)
     images = torch.tensor(images, dtype=torch.float32).reshape(-1, 1, 8, 8) / 16
@@ -29,10 +29,9 @@ def load(batch_size: int) -> tuple[DataLoader, DataLoader]:
     train_x, val_x, train_y, val_y = train_test_split(
         images, labels, test_size=0.25, random_state=0, stratify=labels
     )
-    return (
-        DataLoader(TensorDataset(train_x, train_y), batch_size=batch_size, shuffle=True),
-        DataLoader(TensorDataset(val_x, val_y), batch_size=256),
-    )
+    train_set = TensorDataset(train_x.to(device), train_y.to(device))
+    val_set = TensorDataset(val_x.to(device), val_y.to(device))
+    return DataLoader(train_set, batch_size=batch_size, shuffle=True), DataLoader(val_set, batch_size=256)
 
 
 def network() -> nn.Module:
@@ -64,13 +63,15 @@ def evaluate(model: nn.Module, loader: DataLoader) -> tuple[float, float]:
     return loss / count, hits / count
 
 
-def train(name: str, epochs: int, batch_size: int, learning_rate: float, decay: float) -> None:
+def train(
+    name: str, epochs: int, batch_size: int, learning_rate: float, decay: float, device: str = "cpu"
+) -> None:
     """Trains for `epochs` epochs and says after each how it goes."""
     torch.manual_seed(0)
     # A network this small gains nothing from a second thread, and leaves the machine to others.
     torch.set_num_threads(1)
-    train_loader, val_loader = load(batch_size)
-    model = network()
+    train_loader, val_loader = load(batch_size, device)
+    model = network().to(device)
     optimizer = torch.optim.SGD(model.parameters(), lr=learning_rate, momentum=0.9)
     schedule = torch.optim.lr_scheduler.ExponentialLR(optimizer, gamma=decay)
     details = {"model": "cnn-2x", "dataset": "digits", "batch_size": str(batch_size)}
@@ -107,8 +108,9 @@ def main() -> None:
     parser.add_argument(
         "--decay", type=float, default=0.4, help="factor on the learning rate after each epoch"
     )
+    parser.add_argument("--device", default="cpu", help="where it trains, for example cuda")
     options = parser.parse_args()
-    train(options.name, options.epochs, options.batch_size, options.lr, options.decay)
+    train(options.name, options.epochs, options.batch_size, options.lr, options.decay, options.device)
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@
 #
 #   tests/compose/engine.sh up      installs podman, makes the images, starts the engine, prints its environment
 #   tests/compose/engine.sh down    stops the engine; the images stay for the next time
+#   tests/compose/engine.sh compose gives a docker-compose that needs no engine to check files, and no root
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
@@ -66,10 +67,15 @@ pip_volumes() {
 }
 
 build() {
+  engine build -q --format docker --network host --pull=never "$@" >/dev/null 2>"$home/build.log" \
+    || { tail -n 30 "$home/build.log" >&2; stop "the build of ${*: -1} failed"; }
+}
+
+# Apart, because where certificates are mounted no Debian package can put its own.
+build_with_pip() {
   local volumes
   mapfile -t volumes < <(pip_volumes | sort -u)
-  engine build -q --format docker --network host --pull=never "${volumes[@]}" "$@" >/dev/null 2>"$home/build.log" \
-    || { tail -n 30 "$home/build.log" >&2; stop "the build of ${*: -1} failed"; }
+  build "${volumes[@]}" "$@"
 }
 
 make_stand_ins() {
@@ -81,11 +87,11 @@ make_stand_ins() {
     rm -rf "$home/debian"
   fi
   local target tag
-  for target in python pytorch prometheus alertmanager grafana; do
+  for target in python pytorch prometheus alertmanager grafana haproxy postgres; do
     tag=docker.io/$(image_of "$target")
     engine image exists "$tag" && continue
     say "making a stand-in for ${tag#docker.io/}"
-    build -f tests/compose/stand-ins.Dockerfile --target "$target" -t "$tag" tests/compose
+    "$([ "$target" = pytorch ] && echo build_with_pip || echo build)" -f tests/compose/stand-ins.Dockerfile --target "$target" -t "$tag" tests/compose
   done
 }
 
@@ -94,14 +100,19 @@ image_of() {
   case $1 in
     python) sed -n 's/^ARG PYTHON_IMAGE=/library\//p' alertbridge/Dockerfile ;;
     pytorch) sed -n 's/^ARG BASE_IMAGE=//p' exporter/Dockerfile ;;
-    *) sed -n "s/^ *image: \(.*\/$1:.*\)/\1/p" docker-compose.yml | sort -u ;;
+    haproxy | postgres) sed -n "s/^ *image: \($1:.*\)/library\/\1/p" docker-compose.yml ;;
+    *) sed -n "s/^ *image: \([^ ]*\/$1:[^ ]*\)$/\1/p" docker-compose.yml | sort | head -n 1 ;;
   esac
 }
 
 build_ours() {
   say "building our images"
-  build -f alertbridge/Dockerfile -t "docker.io/$(image_of alertbridge)" .
-  build -f exporter/Dockerfile --target demo -t "docker.io/$(image_of training-demo)" .
+  local bridge
+  bridge=docker.io/$(image_of alertbridge)
+  build_with_pip -f alertbridge/Dockerfile -t "$bridge" .
+  build_with_pip -f alertbridge/Dockerfile --build-arg EXTRAS=postgres -t "$bridge-postgres" .
+  build_with_pip -f exporter/Dockerfile --target demo -t "docker.io/$(image_of training-demo)" .
+  build_with_pip -f exporter/Dockerfile --target notebook -t "docker.io/$(image_of notebook)" .
 }
 
 start_service() {
@@ -109,12 +120,22 @@ start_service() {
   rm -f "$home/engine.sock"
   setsid "$home/engine" system service --time=0 "unix://$home/engine.sock" </dev/null >"$home/service.log" 2>&1 &
   echo $! >"$home/service.pid"
+  setsid tests/compose/engine.sh health </dev/null >/dev/null 2>&1 &
+  echo $! >"$home/health.pid"
   for _ in $(seq 50); do
     curl_ok && return
     sleep 0.1
   done
   tail "$home/service.log" >&2
   stop "podman's service does not answer"
+}
+
+# Podman leaves health checks to systemd's timers; here is neither, and what depends on a healthy service would wait for ever.
+check_health() {
+  local container
+  while sleep 2; do
+    for container in $(engine ps --quiet); do engine healthcheck run "$container" || true; done
+  done
 }
 
 curl_ok() { DOCKER_HOST=unix://$home/engine.sock "$home/docker-compose" ls >/dev/null 2>&1; }
@@ -134,10 +155,17 @@ case ${1:-} in
     echo "ENGINE=$home/engine"
     ;;
   down)
-    if [ -f "$home/service.pid" ]; then
-      kill "$(cat "$home/service.pid")" 2>/dev/null || true
-      rm -f "$home/service.pid" "$home/engine.sock"
-    fi
+    for pid in "$home/service.pid" "$home/health.pid"; do
+      if [ -f "$pid" ]; then kill "$(cat "$pid")" 2>/dev/null || true; fi
+      rm -f "$pid"
+    done
+    rm -f "$home/engine.sock"
     ;;
-  *) stop "up or down?" ;;
+  compose)
+    command -v apt-get >/dev/null || stop "needs Debian or Ubuntu; or install Docker's compose plugin"
+    fetch_compose
+    echo "$home/docker-compose"
+    ;;
+  health) check_health ;;
+  *) stop "up, down or compose?" ;;
 esac

@@ -1,13 +1,17 @@
 #!/usr/bin/env bash
 # Brings docker-compose.yml up for real, with its demo, and tests it: `make test-compose`.
 #
+# ONLY=postgres brings up that profile alone.
 # With a Docker engine the images are those that the file names; without one, stand-ins (see engine.sh).
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
+tests=(tests/compose/bring_up${ONLY:+_$ONLY}.py)
+[ -n "${ONLY:-}" ] || tests=(tests/compose/bring_up*.py)
+
 if docker compose version >/dev/null 2>&1 && docker info >/dev/null 2>&1; then
   export COMPOSE="docker compose" ENGINE=docker
-  docker compose --profile demo build
+  docker compose --profile demo --profile scheduled --profile notebook --profile postgres build
 else
   settings=$(tests/compose/engine.sh up)
   trap 'tests/compose/engine.sh down' EXIT
@@ -15,4 +19,4 @@ else
   eval "$settings"
   set +a
 fi
-.venv/bin/python -m pytest tests/compose/bring_up.py "$@"
+.venv/bin/python -m pytest "${tests[@]}" "$@"

@@ -1,6 +1,6 @@
 # Stand-ins for the images that docker-compose.yml names, for a machine that reaches a Debian mirror and a Python index
-# but no image registry. Prometheus and Alertmanager are the real programs in Debian's versions; the Python images are
-# Debian's Python; Grafana is a program of twelve lines that reads what a real one would be provisioned with.
+# but no image registry. Prometheus, Alertmanager, HAProxy and PostgreSQL are the real programs in Debian's versions; the
+# Python images are Debian's Python; Grafana is a small program that reads what a real one would be provisioned with.
 
 FROM stand-in/debian:bookworm AS python
 RUN apt-get update -qq \
@@ -39,3 +39,25 @@ RUN apt-get update -qq \
 COPY grafana_stand_in.py /
 USER 472:0
 ENTRYPOINT ["python3", "/grafana_stand_in.py"]
+
+FROM stand-in/debian:bookworm AS haproxy
+RUN apt-get update -qq \
+ && apt-get install -y -qq --no-install-recommends busybox haproxy >/dev/null \
+ && rm -rf /var/lib/apt/lists/* \
+ && ln -s /bin/busybox /usr/local/bin/wget
+STOPSIGNAL SIGUSR1
+USER 99:99
+CMD ["haproxy", "-W", "-db", "-f", "/usr/local/etc/haproxy/haproxy.cfg"]
+
+# The paths, users and variables are those of the official image.
+FROM stand-in/debian:bookworm AS postgres
+RUN apt-get update -qq \
+ && apt-get install -y -qq --no-install-recommends postgresql >/dev/null \
+ && usermod --uid 999 postgres && groupmod --gid 999 postgres \
+ && rm -rf /var/lib/apt/lists/* /var/lib/postgresql \
+ && install -d -o postgres -g postgres -m 1777 /var/lib/postgresql /run/postgresql \
+ && ln -s /usr/lib/postgresql/*/bin/* /usr/local/bin/
+COPY postgres_stand_in.sh /
+ENV PGDATA=/var/lib/postgresql/18/docker
+STOPSIGNAL SIGINT
+ENTRYPOINT ["/postgres_stand_in.sh"]
