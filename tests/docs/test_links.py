@@ -1,0 +1,51 @@
+"""Every link in the documentation leads somewhere."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from urllib.parse import unquote
+
+import pytest
+from tests.docs.pages import ROOT, anchors, links, pages
+
+
+def named(page: Path) -> str:
+    return str(page.relative_to(ROOT))
+
+
+@pytest.mark.parametrize("page", pages(), ids=named)
+def test_relative_links_and_anchors_resolve(page: Path) -> None:
+    """A link to a file finds it, and one to a heading finds that heading."""
+    broken = []
+    for link in links(page):
+        if link.startswith(("http://", "https://", "mailto:")):
+            continue
+        path, _, anchor = unquote(link).partition("#")
+        target = (page.parent / path).resolve() if path else page
+        if not target.exists() or (anchor and target.suffix == ".md" and anchor not in anchors(target)):
+            broken.append(link)
+
+    assert broken == []
+
+
+def test_every_page_of_the_documentation_is_in_the_index() -> None:
+    """docs/README.md leads to each page; a Chinese one stands beside its English one."""
+    index = ROOT / "docs/README.md"
+    linked = {(index.parent / link.partition("#")[0]).resolve() for link in links(index)}
+    written = {page for page in pages() if page.parent == index.parent and page != index}
+
+    assert sorted(page.name for page in written - linked) == []
+
+
+@pytest.mark.parametrize("name", ["README.md", "README.zh-CN.md"])
+def test_the_readme_leads_to_the_index(name: str) -> None:
+    """From either front page, the whole documentation is one step away."""
+    assert "docs/README.md" in set(links(ROOT / name))
+
+
+def test_anchors_follow_githubs_rule(tmp_path: Path) -> None:
+    """Punctuation goes, spaces become hyphens, Chinese stays, and a second heading of the same words is numbered."""
+    page = tmp_path / "page.md"
+    page.write_text("# What `a.b` (is)\n## 快速开始：一步\n## Same\n## Same\n```\n# no heading\n```\n")
+
+    assert anchors(page) == {"what-ab-is", "快速开始一步", "same", "same-1"}
