@@ -29,11 +29,11 @@ ALERTS = [
 BY_SEVERITY = {"critical": "critical", "warning": "default", "info": "calm"}
 
 
-def receiver_of(**labels: str) -> str:
+def receiver_of(config: Path = CONFIG, **labels: str) -> str:
     """Takes an alert's labels, gives the receiver that amtool finds for it."""
     matched = [f"{name}={value}" for name, value in labels.items()]
     done = subprocess.run(
-        [binary("amtool"), "config", "routes", "test", f"--config.file={CONFIG}", *matched],
+        [binary("amtool"), "config", "routes", "test", f"--config.file={config}", *matched],
         capture_output=True,
         text=True,
         check=True,
@@ -69,6 +69,16 @@ def test_unknown_severity_is_not_lost() -> None:
     """An alert of other rules, or without any severity, goes to the default receiver."""
     assert receiver_of(alertname="NodeDown", severity="page") == "default"
     assert receiver_of(alertname="NodeDown") == "default"
+
+
+@pytest.mark.parametrize(
+    ("name", "severity"), [*ALERTS, ("TrainingStarted", "info"), ("NodeDown", "critical")]
+)
+def test_snippet_takes_ours_and_nothing_else(name: str, severity: str) -> None:
+    """In a file with the snippet our alerts go to the group, all others and the heart-beat as before."""
+    expected = "dingtalk-training" if name.startswith(("Training", "Alertbridge")) else "yours"
+
+    assert receiver_of(SNIPPET, alertname=name, severity=severity, run="digits") == expected
 
 
 def test_one_robot_is_enough() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -114,6 +115,35 @@ def test_broken_file_is_named(tmp_path: Path, content: bytes, fault: str) -> Non
     after.write_text("expr: nonesuch\n")
 
     assert lint(path, after) == (1, [f"{path}:{fault}", f"{after}:1: nothing exports the metric nonesuch"])
+
+
+SHIPPED = [
+    path
+    for folder in ("", "alertbridge/", "examples/**/", "exporter/**/", "grafana/**/", "prometheus/**/")
+    for ending in ("yml", "yaml", "json")
+    for path in ROOT.glob(f"{folder}*.{ending}")
+]
+
+
+def test_every_shipped_file_is_linted_and_named_when_it_is_broken(tmp_path: Path) -> None:
+    """A line that is no YAML is found in a copy of each YAML and JSON file that a team copies or starts."""
+    broken = {}
+    for path in SHIPPED:
+        copy = tmp_path / path.relative_to(ROOT)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        copy.write_text(path.read_text() + "\n]\n")
+        broken[str(copy)] = copy.read_text().count("\n")
+    status, lines = lint(*(Path(name) for name in broken))
+    listed = subprocess.run(
+        [sys.executable, "-c", "import runpy; print(*runpy.run_path('prometheus/lint.py')['shipped']())"],
+        capture_output=True, text=True, check=True, cwd=ROOT,
+    ).stdout.split()  # fmt: skip
+
+    assert len(SHIPPED) > 20
+    assert {Path(name) for name in listed} == set(SHIPPED)
+    assert status == 1
+    found = dict(re.findall(r"^(.+?):(\d+): no YAML", "\n".join(lines), re.MULTILINE))
+    assert {name: int(line) for name, line in found.items()} == broken
 
 
 def test_missing_file_is_named(tmp_path: Path) -> None:
