@@ -49,7 +49,12 @@ CASES = (
 
 @dataclass(frozen=True)
 class Reading:
-    """What Prometheus said of itself at the end of a case."""
+    """What Prometheus said of itself, over the time in which it was watched.
+
+    Attributes:
+        rules_seconds: How long one evaluation of all rule groups took, in the mean; wall-clock time.
+        slowest_group: The one that took longest at last.
+    """
 
     up: int
     series: int
@@ -158,12 +163,13 @@ def measure(case: Case, text: str, seconds: float) -> Reading:
         def rate(name: str) -> float:
             return sum(after[each] - before.get(each, 0) for each in after if each.startswith(name)) / spent
 
+        evaluations = rate("prometheus_rule_group_duration_seconds_count") / len(took)
         return Reading(
             up=int(number(url, "count(up == 1)")),
             series=int(after["prometheus_tsdb_head_series"]),
             samples_per_second=rate("prometheus_tsdb_head_samples_appended_total"),
             sent_per_second=rate("prometheus_remote_storage_samples_total"),
-            rules_seconds=sum(took.values()),
+            rules_seconds=rate("prometheus_rule_group_duration_seconds_sum") / evaluations,
             slowest_group=max(took, key=lambda name: took[name]),
             missed=sum(
                 value for series, value in after.items() if "rule_group_iterations_missed_total" in series
