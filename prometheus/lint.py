@@ -32,6 +32,7 @@ SHIPPED = (
     "grafana/**/*.yml",
     "grafana/**/*.json",
     "examples/**/*.yml",
+    "examples/**/*.yaml",
     "alertbridge/*.yml",
     "docker-compose.yml",
 )

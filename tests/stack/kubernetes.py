@@ -15,6 +15,12 @@ RESOURCES: list[dict[str, Any]] = [
     if document["kind"] != "Kustomization"
 ]
 
+EXAMPLES: list[dict[str, Any]] = [
+    document
+    for path in sorted((FOLDER.parents[1] / "examples/kubernetes").glob("*.yaml"))
+    for document in yaml.safe_load_all(path.read_text())
+]
+
 
 def named(kind: str, name: str = "") -> dict[str, Any]:
     """Gives the resource of that kind, and of that name if there are several."""

@@ -6,18 +6,18 @@ from typing import Any
 
 import pytest
 from cloudcoil.models.kubernetes.apps.v1 import Deployment
-from cloudcoil.models.kubernetes.batch.v1 import Job
+from cloudcoil.models.kubernetes.batch.v1 import CronJob, Job
 from cloudcoil.models.kubernetes.core.v1 import ConfigMap, PersistentVolumeClaim, Secret, Service
 from cloudcoil.models.prometheus_operator.v1 import PodMonitor, PrometheusRule, ServiceMonitor
 from cloudcoil.models.prometheus_operator.v1alpha1 import AlertmanagerConfig
 from pydantic import BaseModel, ValidationError
-from tests.stack.kubernetes import RESOURCES, named
+from tests.stack.kubernetes import EXAMPLES, RESOURCES, named
 
 MODELS: dict[str, type[BaseModel]] = {
     model.__name__: model
     for model in (
-        AlertmanagerConfig, ConfigMap, Deployment, Job, PersistentVolumeClaim, PodMonitor, PrometheusRule, Secret,
-        Service, ServiceMonitor,
+        AlertmanagerConfig, ConfigMap, CronJob, Deployment, Job, PersistentVolumeClaim, PodMonitor, PrometheusRule,
+        Secret, Service, ServiceMonitor,
     )
 }  # fmt: skip
 
@@ -52,7 +52,9 @@ def faults(resource: dict[str, Any]) -> list[str]:
     return unknown_keys(resource, understood)
 
 
-@pytest.mark.parametrize("resource", RESOURCES, ids=lambda each: f"{each['kind']}-{each['metadata']['name']}")
+@pytest.mark.parametrize(
+    "resource", [*RESOURCES, *EXAMPLES], ids=lambda each: f"{each['kind']}-{each['metadata']['name']}"
+)
 def test_resource_follows_the_published_schema(resource: dict[str, Any]) -> None:
     """Every key is one that the schema knows, with a value of the right type and form."""
     assert faults(resource) == []

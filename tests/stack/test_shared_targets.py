@@ -117,7 +117,7 @@ def test_the_batch_script_announces_every_rank(tmp_path: Path) -> None:
         "EPOCHWATCH_PORT": "0",
     }
     with subprocess.Popen(
-        ["bash", ROOT / "examples/train.sbatch", "--epochs", "3"],
+        ["bash", ROOT / "examples/slurm/train.sbatch", "--epochs", "3"],
         env=environment, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
     ) as process:  # fmt: skip
         try:
