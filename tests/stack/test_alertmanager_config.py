@@ -203,17 +203,25 @@ INHIBITIONS: list[tuple[dict[str, str], list[dict[str, str]], list[dict[str, str
 def suppressed(url: str, number: int) -> dict[str, set[str]]:
     """Takes Alertmanager's address, waits for that many alerts, gives the names of the quiet ones by run."""
     deadline = time.monotonic() + 20
+    before: dict[str, set[str]] | None = None
     while True:
         alerts: list[dict[str, Any]] = requests.get(f"{url}/api/v2/alerts", timeout=5).json()
         if len(alerts) == number and all(alert["status"]["state"] != "unprocessed" for alert in alerts):
-            break
+            quiet = quiet_ones(alerts)
+            # Inhibitions are learned on a thread of their own, after the alerts are there.
+            if quiet == before:
+                return quiet
+            before = quiet
         assert time.monotonic() < deadline, f"{len(alerts)} of {number} alerts are there"
-        time.sleep(0.1)
+        time.sleep(1)
+
+
+def quiet_ones(alerts: list[dict[str, Any]]) -> dict[str, set[str]]:
+    """Takes alerts, gives the names of the inhibited ones by run."""
     quiet: dict[str, set[str]] = {}
     for alert in alerts:
-        labels = alert["labels"]
         if alert["status"]["inhibitedBy"]:
-            quiet.setdefault(labels["run"], set()).add(labels["alertname"])
+            quiet.setdefault(alert["labels"]["run"], set()).add(alert["labels"]["alertname"])
     return quiet
 
 
