@@ -128,7 +128,7 @@ def finished(at: float, standing: Standing, closing: Closing | None = None) -> E
     said = Words("training finished", "训练完成")
     if closing.verdict is not None:
         said = Words(f"{said.en}, {closing.verdict.en}", f"{said.zh}，{closing.verdict.zh}")
-    return Event("TrainingFinished", "info", at, said, tuple(lines), final=True, link=closing.link)
+    return Event("TrainingFinished", "info", at, said, tuple(lines), final=True)
 
 
 def interrupted(at: float, standing: Standing, cause: str) -> Event:

@@ -53,6 +53,10 @@ class Chronicle(Protocol):
     def conclude(self, state: str, at: float, failure: str = "") -> None:
         """Takes how the run ended."""
 
+    @property
+    def link(self) -> str:
+        """The address of the run's report; empty if it has none."""
+
     def closing(self) -> Closing:
         """Gives what the last message says besides, after `conclude`; waits a bounded time."""
 
@@ -270,14 +274,14 @@ class Herald:
             self._chronicle.conclude(state, at)
         if state == "failed":
             if self._spokesman.tells_failure():
-                self._send(events.failed(at, self._standing_now(at), failure or Failure("other", "", "")))
+                self._send_end(events.failed(at, self._standing_now(at), failure or Failure("other", "", "")))
             if self._chronicle is not None:  # after the message, which is urgent
                 self._chronicle.conclude(state, at, self._masked(failure.headline if failure else ""))
         elif state == "interrupted":
             if self._spokesman.tells_interruption():
-                self._send(events.interrupted(at, self._standing_now(at), cause))
+                self._send_end(events.interrupted(at, self._standing_now(at), cause))
         elif self._spokesman.leads:
-            self._send(events.finished(at, self._standing_now(at), self._closing()))
+            self._send_end(events.finished(at, self._standing_now(at), self._closing()))
 
     def _closing(self) -> Closing | None:
         return None if self._chronicle is None else self._chronicle.closing()
@@ -310,6 +314,9 @@ class Herald:
             best_loss=_best_of(phase.loss_best),
             best_accuracy=_best_of(phase.accuracy_best),
         )
+
+    def _send_end(self, event: Event) -> None:
+        self._send(event if self._chronicle is None else replace(event, link=self._chronicle.link))
 
     def _masked(self, text: str) -> str:
         return masked(text, self._environ, self._secrets)

@@ -26,7 +26,7 @@ from .phrases import Closing
 from .portrait import End, Identity, Portrait
 from .report import process
 from .report.account import account
-from .report.closing import REPORTS, closing, file_name
+from .report.closing import REPORTS, closing, file_name, link_to
 from .report.record import Facts, Head, Raised
 from .report.reference import find_baseline
 from .report.store import RAISED_LIMIT, History
@@ -110,6 +110,12 @@ class Historian:
         self._notes.put(lambda: self._conclude(End(state, at, failure)))
         self._notes.put(None)
 
+    @property
+    def link(self) -> str:
+        """Gives the address of the report; empty if it is served nowhere, or nothing could be kept yet."""
+        settings = self._books.settings
+        return link_to(settings.report_url, settings.run, self._identity.run_id) if self._last else ""
+
     def closing(self) -> Closing:
         """Gives what the last message says besides; nothing if that is not known in 2 seconds."""
         self._concluded.wait(CLOSING_SECONDS)
@@ -168,13 +174,13 @@ class Historian:
             self._put(end)
             settings, run_id = self._books.settings, self._identity.run_id
             found = account(self._history, run_id, settings.baseline, settings.threshold)
-            self._closing = closing(found, self._directory, settings.report_url)
+            self._closing = closing(found, self._directory, linked=settings.report_url is not None)
         finally:
             self._concluded.set()
         self._report(f"the report {file_name(found.record.head)}")
 
     def _put(self, end: End | None) -> None:
-        head, facts = self._last = self._standing(end)
+        head, facts = self._standing(end)
         self._sketch.drain()
         curves = self._sketch.curves.values()
         if end is not None:
@@ -182,6 +188,7 @@ class Historian:
                 curve.finish()
         raised = list(self._raised)
         self._history.put(head, facts, curves, raised)
+        self._last = head, facts
         for _ in raised:
             self._raised.popleft()
         self._put_at, self._put_epochs = self._clock(), head.epochs

@@ -62,12 +62,10 @@ class Closing:
     Attributes:
         verdict: Better, worse or the same, and than what; None where there is nothing to compare with.
         lines: Comparison and curve, a line each.
-        link: Address of the report; empty if it has none.
     """
 
     verdict: Words | None = None
     lines: tuple[Words, ...] = ()
-    link: str = ""
 
 
 def detail(name: str, value: str) -> Words:

@@ -19,6 +19,7 @@ pytestmark = [pytest.mark.stack, pytest.mark.timeout(300)]
 
 SCRIPT = Path(__file__).with_name("event_training.py")
 
+REPORTS = "https://reports.example.com/runs"
 # How a training ends, the event it tells, and what stands in its message.
 ENDINGS = {
     "raises": ("TrainingFailed", "RuntimeError: the data set has a hole"),
@@ -34,7 +35,12 @@ def training(stack: Stack, ending: str, **environment: str) -> Service:
             name=ending,
             argv=[sys.executable, str(SCRIPT), ending],
             log=stack.log(f"training-{ending}"),
-            env={"EPOCHWATCH_TARGETS_DIR": str(stack.targets), **environment},
+            env={
+                "EPOCHWATCH_TARGETS_DIR": str(stack.targets),
+                "EPOCHWATCH_HISTORY": str(stack.directory / "runs"),
+                "EPOCHWATCH_REPORT_URL": REPORTS,
+                **environment,
+            },
         )
     )
 
@@ -50,6 +56,15 @@ def told(group: Group, run: str) -> list[str]:
     """Gives the names of the alerts that the group was told of a run, oldest first."""
     names = [re.findall(r"Training[A-Z]\w+", message["text"]) for message in group.with_text(run)]
     return [name for found in names for name in dict.fromkeys(found)]
+
+
+def report_of(stack: Stack, run: str) -> str:
+    """Gives the run's id in the name of its report, once that is there."""
+    pattern = f"{run}-*.html"
+    reports = stack.directory / "runs" / "reports"
+    found = wait_until(lambda: list(reports.glob(pattern)), 60, f"the report of {run}")
+    assert len(found) == 1
+    return str(found[0].stem.rpartition("-")[2])
 
 
 def test_each_event_of_a_training_is_told_once(stack: Stack, group: Group) -> None:
@@ -75,6 +90,10 @@ def test_each_event_of_a_training_is_told_once(stack: Stack, group: Group) -> No
     waiting.send_signal(signal.SIGINT)
     for ending, (name, words) in ENDINGS.items():
         assert words in group.wait_for(f"tells-{ending}", name, seconds=60)["text"]
+        # Four trainings at once keep their histories in one file, and each message links its own report.
+        run_id = report_of(stack, f"tells-{ending}")
+        assert f"{REPORTS}/tells-{ending}-{run_id}.html" in group.wait_for(f"tells-{ending}", name)["text"]
+    assert "accuracy ▇▁▁" in group.wait_for("tells-finishes", "TrainingFinished")["text"]
     assert "checkpoint: checkpoints/last.pt" in group.wait_for("tells-finishes", "TrainingFinished")["text"]
     assert "event_training.py:" in group.wait_for("tells-raises", "TrainingFailed")["text"]
 

@@ -16,12 +16,12 @@ from .sparkline import sparkline
 REPORTS = "reports"
 
 
-def closing(account: Account, directory: Path, report_url: str | None) -> Closing:
+def closing(account: Account, directory: Path, linked: bool) -> Closing:
     """Takes a run with its comparisons and gives what its last message says besides.
 
     Args:
         directory: The history, as the user named it: no more of the machine than that is told.
-        report_url: Where its reports are served.
+        linked: Whether the message links the report, and need not say where it lies.
     """
     lines = [wording.sentence(against.judged, against.called) for against in account.against]
     for against in account.against[:1]:
@@ -30,13 +30,10 @@ def closing(account: Account, directory: Path, report_url: str | None) -> Closin
     curve = curve_line(account.record)
     if curve is not None:
         lines.append(curve)
-    name, link = file_name(account.record.head), ""
-    if report_url is not None:
-        link = f"{report_url}/{quote(name)}"
-    else:
-        path = directory / REPORTS / name
+    if not linked:
+        path = directory / REPORTS / file_name(account.record.head)
         lines.append(Words(f"report: {path}", f"训练报告：{path}"))
-    return Closing(verdict(account), tuple(lines), link)
+    return Closing(verdict(account), tuple(lines))
 
 
 def verdict(account: Account) -> Words | None:
@@ -58,7 +55,17 @@ def curve_line(record: Record) -> Words | None:
     return name.by(lambda called: f"{called} {sparkline(values)} {first} → {last}")
 
 
+def link_to(report_url: str | None, name: str, run_id: str) -> str:
+    """Gives the address of a run's report; empty if reports are served nowhere."""
+    return "" if report_url is None else f"{report_url}/{quote(report_name(name, run_id))}"
+
+
 def file_name(head: Head) -> str:
     """Gives the name of a run's report."""
-    readable = re.sub(r"[^\w.-]+", "-", head.name).strip(".-")[:60]
-    return f"{readable}-{head.run_id}.html" if readable else f"{head.run_id}.html"
+    return report_name(head.name, head.run_id)
+
+
+def report_name(name: str, run_id: str) -> str:
+    """Gives the name of the report of a run: readable, and the run's alone."""
+    readable = re.sub(r"[^\w.-]+", "-", name).strip(".-")[:60]
+    return f"{readable}-{run_id}.html" if readable else f"{run_id}.html"

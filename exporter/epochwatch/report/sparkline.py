@@ -11,12 +11,12 @@ WIDTH = 16  # beside a name and two values, on a phone whose font draws bars as 
 
 
 def sparkline(values: Sequence[float], width: int = WIDTH) -> str:
-    """Takes values, oldest first, and gives a bar for each, or one for the last of several beyond `width`.
+    """Takes values, oldest first, and gives a bar for each, or one for the mean of several beyond `width`.
 
     The lowest is the lowest bar; values that are not finite are gaps; equal ones are in the middle.
     """
     count = min(len(values), width)
-    shown = [_told(values[len(values) * i // count : len(values) * (i + 1) // count]) for i in range(count)]
+    shown = [_mean(values[len(values) * i // count : len(values) * (i + 1) // count]) for i in range(count)]
     finite = [value for value in shown if math.isfinite(value)]
     if not finite:
         return GAP * len(shown)
@@ -24,9 +24,9 @@ def sparkline(values: Sequence[float], width: int = WIDTH) -> str:
     return "".join(_bar(value, lowest, highest) if math.isfinite(value) else GAP for value in shown)
 
 
-def _told(bucket: Sequence[float]) -> float:
-    # A lone NaN among many values is what the reader must see.
-    return next((value for value in bucket if not math.isfinite(value)), bucket[-1])
+def _mean(bucket: Sequence[float]) -> float:
+    # A NaN inside is the mean: a lone one among many values is what the reader must see.
+    return sum(value / len(bucket) for value in bucket)
 
 
 def _bar(value: float, lowest: float, highest: float) -> str:
