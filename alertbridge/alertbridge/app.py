@@ -9,6 +9,7 @@ from typing import Any
 
 from flask import Flask, Response, g, jsonify, request
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry
+from werkzeug.datastructures import Authorization
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
 from alertbridge.auth import challenge, judge
@@ -101,18 +102,42 @@ def _add_webhooks(app: Flask, bridge: Bridge) -> None:
         if request.mimetype not in ("application/json", ""):
             kind = request.mimetype
             return _error(400, f"the Content-Type is {kind}; an Alertmanager webhook is application/json")
-        limit = settings.max_body_bytes
-        if request.content_length is not None and request.content_length > limit:
-            return _too_large(limit)
-        request.max_content_length = limit
+        body = _body(settings.max_body_bytes)
+        if body is None:
+            bridge.refuse(receiver, "too_large")
+            return _too_large(settings.max_body_bytes)
         try:
-            body = request.get_data(cache=False)
-        except RequestEntityTooLarge:
-            return _too_large(limit)
-        notification = parse(body)
+            notification = parse(body)
+        except WebhookError:
+            bridge.refuse(receiver, "invalid")
+            raise
         source = f"{request.remote_addr} {notification.external_url}"[:LONGEST_SOURCE]
         verdict = bridge.accept(receiver, source, notification, body.decode())
         return jsonify(status=verdict), 202
+
+
+def _body(limit: int) -> bytes | None:
+    """Gives the request's body, or None if it is larger than that."""
+    if request.content_length is not None and request.content_length > limit:
+        return None
+    request.max_content_length = limit
+    try:
+        return request.get_data(cache=False)
+    except RequestEntityTooLarge:
+        return None
+
+
+def note_oversized(app: Flask, path: str, authorization: str | None) -> None:
+    """Takes the address and the credential of a request that the server in front refused for its size, counts it."""
+    bridge: Bridge = app.extensions["alertbridge"]
+    try:
+        _, values = app.url_map.bind("").match(path, method="POST")
+    except HTTPException:
+        return
+    receiver = values.get("receiver", "")
+    credential = Authorization.from_header(authorization)
+    if receiver in bridge.settings.receivers and judge(bridge.settings.auth, credential) == "allowed":
+        bridge.refuse(receiver, "too_large")
 
 
 def _add_operation(app: Flask, bridge: Bridge) -> None:

@@ -11,11 +11,12 @@ from typing import Literal
 
 from prometheus_client import CollectorRegistry
 
-from alertbridge.errors import AlertbridgeError, ConfigError
+from alertbridge.errors import AlertbridgeError, ConfigError, StoreError
 from alertbridge.metrics import Metrics, OutboxCollector, RobotLabel
 from alertbridge.outbox.arrival import Arrival
 from alertbridge.outbox.outbox import Outbox
 from alertbridge.outbox.put import Verdict
+from alertbridge.refusal import Refusals, too_large
 from alertbridge.settings import Settings
 from alertbridge.watchdog import SOURCE as OWN_SOURCE
 from alertbridge.watchdog import is_heartbeat
@@ -62,6 +63,7 @@ class Bridge:
         self._load = load
         self._clock = clock
         self._chance = chance
+        self._refusals = Refusals()
         self._reloading = threading.Lock()
         self._wiring = self._wire(settings)
         self._sweeper = Worker("sweeper", self._sweep, clock, poll_seconds=SWEEP_SECONDS)
@@ -112,6 +114,19 @@ class Bridge:
         else:
             self.metrics.dropped.labels(receiver, verdict).inc()
         return verdict
+
+    def refuse(self, receiver: str, reason: Literal["too_large", "invalid"]) -> None:
+        """Takes whose webhook is not taken and why: counts it, and tells the receiver what would go unnoticed."""
+        self.metrics.refused.labels(receiver, reason).inc()
+        log.error(
+            "receiver %s: a webhook was refused (%s); Alertmanager does not send it again", receiver, reason
+        )
+        now = self._clock()
+        if reason == "too_large" and self._refusals.is_news(receiver, now):
+            try:
+                self._accept_own(receiver, too_large(self.settings.max_body_bytes, now))
+            except StoreError as error:
+                log.error("receiver %s: nor can it be told of that: %s", receiver, error)
 
     def _accept_own(self, receiver: str, notification: Notification) -> None:
         self.accept(receiver, OWN_SOURCE, notification, notification.to_json())

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 from flask import Flask
 from waitress import wasyncore
 from waitress.channel import HTTPChannel
 from waitress.server import BaseWSGIServer, create_server
+from waitress.task import ErrorTask
 
 from alertbridge.errors import ConfigError
 
@@ -23,9 +25,24 @@ REST_SECONDS_PER_CONNECTION = 20e-6
 LONGEST_REST_SECONDS = 0.005
 
 
+# Called with the path and the Authorization header of a request whose body was too large to be read.
+Oversized = Callable[[str, str | None], None]
+
+
+class _Refusal(ErrorTask):  # type: ignore[misc]
+    """The answer to what waitress refuses by itself; the application would never know."""
+
+    def execute(self) -> None:
+        super().execute()
+        if self.request.error.code == 413:
+            self.channel.oversized(self.request.path, self.request.headers.get("AUTHORIZATION"))
+
+
 class _Channel(HTTPChannel):  # type: ignore[misc]
     """A connection whose request must be whole in time: to send a byte now and then does not keep it open."""
 
+    error_task_class = _Refusal
+    oversized: Oversized
     _unfinished: Any = None
     last_activity: float
     _began_at = 0.0
@@ -52,11 +69,18 @@ class _RestingLoop:
             time.sleep(min(LONGEST_REST_SECONDS, REST_SECONDS_PER_CONNECTION * len(map)))
 
 
-def listening(app: Flask, listen: str, max_body_bytes: int, idle_seconds: int = IDLE_SECONDS) -> Any:
+def listening(
+    app: Flask,
+    listen: str,
+    max_body_bytes: int,
+    idle_seconds: int = IDLE_SECONDS,
+    oversized: Oversized = lambda path, authorization: None,
+) -> Any:
     """Takes an application and where to listen, gives a server that waits for `run`.
 
     Args:
         idle_seconds: how long a request may take to arrive, and a connection may be silent.
+        oversized: told of requests that are not even read.
 
     Raises:
         ConfigError: the address cannot be listened on.
@@ -85,9 +109,10 @@ def listening(app: Flask, listen: str, max_body_bytes: int, idle_seconds: int = 
             f"cannot listen on {listen}: {error.strerror or error}; choose another --listen"
         ) from None
     server.asyncore = _RestingLoop
+    channel_class = type("Channel", (_Channel,), {"oversized": staticmethod(oversized)})
     for dispatcher in dispatchers.values():
         if isinstance(dispatcher, BaseWSGIServer):
-            dispatcher.channel_class = _Channel
+            dispatcher.channel_class = channel_class
     return server
 
 

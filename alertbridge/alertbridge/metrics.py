@@ -22,6 +22,7 @@ from alertbridge.outbox.robotstate import RobotPlan
 OUTCOMES = ("delivered", "later", "limited", "refused", "dead")
 STATES = ("waiting", "sending", "delivered", "dead")
 DROPPED = ("duplicate", "stale")
+REFUSED = ("too_large", "invalid")
 DELIVERY_BUCKETS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3600)
 REQUEST_BUCKETS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.04, 0.1, 0.25, 1, 5)
 
@@ -52,6 +53,12 @@ class Metrics:
         self.dropped = Counter(
             "alertbridge_notifications_dropped",
             "Webhooks accepted that told nothing new: a duplicate, or a firing already seen resolved.",
+            ["receiver", "reason"],
+            registry=registry,
+        )
+        self.refused = Counter(
+            "alertbridge_notifications_refused",
+            "Webhooks that were not taken and that Alertmanager does not send again.",
             ["receiver", "reason"],
             registry=registry,
         )
@@ -98,6 +105,8 @@ class Metrics:
             self.received.labels(robot.receiver)
             for reason in DROPPED:
                 self.dropped.labels(robot.receiver, reason)
+            for reason in REFUSED:
+                self.refused.labels(robot.receiver, reason)
             for outcome in OUTCOMES:
                 self.messages.labels(robot.receiver, robot.channel, outcome)
 

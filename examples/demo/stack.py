@@ -246,10 +246,12 @@ class Stack:
         group_interval: str = "2s",
         name: str = "alertmanager",
         cluster: Sequence[str] = ("--cluster.listen-address=",),
+        max_alerts: int | None = None,
     ) -> Service:
         """Starts Alertmanager with the shipped routes, its webhooks pointed at `bridge_url`.
 
         Args:
+            max_alerts: in one webhook, 0 for all; absent: as shipped.
             name: of its files, where there are several.
             cluster: its options for talking to others; alone by default.
         """
@@ -261,6 +263,8 @@ class Stack:
         for receiver in config["receivers"]:
             for webhook in receiver.get("webhook_configs", []):
                 webhook["url"] = bridge_url + "/" + webhook["url"].split("/", 3)[3]
+                if max_alerts is not None:
+                    webhook["max_alerts"] = max_alerts
         path = self.directory / f"{name}.yml"
         path.write_text(yaml.safe_dump(config))
         argv = [binary("alertmanager", self.binaries), f"--config.file={path}"]

@@ -165,9 +165,22 @@ def web_addresses(name: str, value: object) -> str | None:
 
 def web_address(name: str, value: object) -> str | None:
     """Checks one address."""
-    if value is not None and "," in str(value):
-        raise wrong(name, "must be one http:// or https:// address", None)
-    return web_addresses(name, value)
+    if value is None:
+        return None
+    if not isinstance(value, str) or "," in value or not _is_web_address(value.strip()):
+        # The value is not shown: an address may carry a password.
+        raise wrong(name, 'must be one http:// or https:// address, as in "http://prometheus:9090"', None)
+    return value.strip().rstrip("/")
+
+
+def shown_address(name: str, value: object) -> str | None:
+    """Checks an address that everybody is shown."""
+    address = web_address(name, value)
+    if address is not None and (urlsplit(address).username or urlsplit(address).query):
+        raise wrong(
+            name, "must be an address without user, password and query: it stands in every message", None
+        )
+    return address
 
 
 def _is_web_address(text: str) -> bool:

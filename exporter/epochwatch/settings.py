@@ -131,7 +131,7 @@ _CHECKS: dict[str, Callable[[str, object], object]] = {
     "history": checks.path,
     "baseline": checks.optional_name,
     "threshold": checks.tolerance,
-    "report_url": checks.web_address,
+    "report_url": checks.shown_address,
     "prometheus_url": checks.web_address,
     "tls_cert": checks.readable_file,
     "tls_key": checks.readable_file,

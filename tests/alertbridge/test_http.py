@@ -13,6 +13,7 @@ from flask.testing import FlaskClient
 from alertbridge.app import create_app
 from alertbridge.bridge import Bridge
 from alertbridge.errors import ConfigError
+from alertbridge.refusal import Refusals
 from alertbridge.settings import Settings
 
 FIXTURES = Path(__file__).parent / "fixtures"
@@ -187,6 +188,31 @@ def test_json_is_taken_however_it_is_named(
 ) -> None:
     """A charset, capitals, or no Content-Type at all do no harm."""
     assert send(client, webhook_body(), content_type=content_type).status_code == 202
+
+
+def test_refused_webhooks_are_counted_and_a_large_one_is_told_once_an_hour(
+    open_bridge: Callable[..., tuple[FlaskClient, Bridge]],
+) -> None:
+    """Of what Alertmanager will not send again there is a counter, and a message if it was an alert."""
+    client, bridge = open_bridge(max_body_bytes=1024)
+    for body in (b"{}", b"{}", b"x" * 2000, b"x" * 3000):
+        assert send(client, body).status_code in (400, 413)
+    text = client.get("/metrics").text
+    assert 'alertbridge_notifications_refused_total{reason="invalid",receiver="ml"} 2.0' in text
+    assert 'alertbridge_notifications_refused_total{reason="too_large",receiver="ml"} 2.0' in text
+    [told] = bridge.outbox.entries(["waiting"])
+    assert "AlertbridgeWebhookRefused" in told.body
+
+
+@pytest.mark.parametrize(
+    ("receiver", "after", "news"),
+    [("ml", 0, False), ("ml", 3599, False), ("ml", 3600, True), ("ops", 1, True)],
+)
+def test_a_refusal_is_told_once_an_hour(receiver: str, after: float, news: bool) -> None:
+    """Each receiver hears of it at once, and then not for an hour."""
+    refusals = Refusals()
+    assert refusals.is_news("ml", 100)
+    assert refusals.is_news(receiver, 100 + after) is news
 
 
 def test_a_body_of_10_mb_is_refused(client: FlaskClient) -> None:

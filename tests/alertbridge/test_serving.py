@@ -315,6 +315,23 @@ def test_a_taken_port_is_said(bridge: Served) -> None:
     assert "Traceback" not in said
 
 
+def test_a_webhook_that_is_too_large_does_not_go_unnoticed(bridge: Served, group: Group) -> None:
+    """Alertmanager never sends it again, so the bridge tells the group, once; strangers cannot cause that."""
+    bridge.config["auth"] = {"basic": {"username": "am", "password": PASSWORD}}
+    group.up()
+    bridge.start()
+    assert bridge.send("x" * 20_000_000).status_code == 413
+    assert bridge.send("x" * 9_000_000).status_code == 401
+    assert 'refused_total{reason="too_large",receiver="default"} 0.0' in bridge.metrics()
+    # One the application refuses, one that is not even read, one for nobody.
+    for size, receiver, status in ((9_000_000, "default", 413), (20_000_000, "default", 413), (9, "x", 404)):
+        assert bridge.send("x" * size, receiver, auth=("am", PASSWORD)).status_code == status
+    assert 'refused_total{reason="too_large",receiver="default"} 2.0' in bridge.metrics()
+    assert 'refused_total{reason="invalid",receiver="default"} 0.0' in bridge.metrics()
+    [told] = until(group.messages, "the message")
+    assert "larger than 8388608 bytes" in told["text"]
+
+
 def test_slow_clients_do_not_stop_the_others(bridge: Served, group: Group, webhook_body: Body) -> None:
     """Two hundred clients that never end their request take nobody's place."""
     group.up()

@@ -7,6 +7,7 @@ import pytest
 
 import epochwatch
 from epochwatch.settings import Settings
+from epochwatch.tolerance import Tolerance
 
 
 def test_arguments_win_over_the_environment_and_the_environment_over_defaults() -> None:
@@ -41,6 +42,11 @@ def test_every_argument_has_its_variable() -> None:
         "EPOCHWATCH_DETAILS": "model=resnet50,batch_size=256",
         "EPOCHWATCH_LABELS": "team=vision, owner=wang",
         "EPOCHWATCH_GPU": "off",
+        "EPOCHWATCH_HISTORY": "runs",
+        "EPOCHWATCH_BASELINE": "v1.0",
+        "EPOCHWATCH_THRESHOLD": "2%",
+        "EPOCHWATCH_REPORT_URL": "https://reports.example.com/runs/",
+        "EPOCHWATCH_PROMETHEUS_URL": "http://prometheus:9090",
     }
     expected = Settings(
         run="digits",
@@ -60,6 +66,11 @@ def test_every_argument_has_its_variable() -> None:
         details={"model": "resnet50", "batch_size": "256"},
         labels={"team": "vision", "owner": "wang"},
         gpu=False,
+        history=Path("runs"),
+        baseline="v1.0",
+        threshold=Tolerance(0.02, relative=True),
+        report_url="https://reports.example.com/runs",
+        prometheus_url="http://prometheus:9090",
     )
     assert expected == Settings.read({}, environ)
 
@@ -126,6 +137,32 @@ BAD = [
         {"notify": "dingtalk,slack"},
         "notify must be 'dingtalk' or 'feishu' or 'wecom', or several separated by commas; "
         "got 'dingtalk,slack'" + both("notify"),
+    ),
+    ({"history": 3}, "history must be a path; got 3" + both("history")),
+    ({"baseline": ""}, "baseline must be a text that is not empty; got ''" + both("baseline")),
+    (
+        {"threshold": "lots"},
+        'threshold must be a share as in "0.5%" or a distance as in "0.005", not below 0; got \'lots\''
+        + both("threshold"),
+    ),
+    (
+        {"threshold": True},
+        'threshold must be a share as in "0.5%" or a distance as in 0.005; got True' + both("threshold"),
+    ),
+    (
+        {"threshold": -0.1},
+        'threshold must be a share as in "0.5%" or a distance as in "0.005", not below 0; got -0.1'
+        + both("threshold"),
+    ),
+    (
+        {"report_url": "https://me:pw@reports.example.com"},
+        "report_url must be an address without user, password and query: it stands in every message"
+        + both("report_url"),
+    ),
+    (
+        {"prometheus_url": "prometheus:9090"},
+        'prometheus_url must be one http:// or https:// address, as in "http://prometheus:9090"'
+        + both("prometheus_url"),
     ),
     ({"language": "fr"}, 'language must be "zh" or "en"; got \'fr\'' + both("language")),
     (

@@ -5,17 +5,19 @@ import math
 import os
 import re
 import signal
+import sqlite3
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
 
 import epochwatch
-from epochwatch.report.record import Extreme
+from epochwatch.report.record import Extreme, Facts, Head
 from epochwatch.report.store import History
 
 from ..conftest import wait_until
@@ -38,6 +40,13 @@ def receiver() -> Iterator[Receiver]:
     listening = Receiver()
     yield listening
     listening.close()
+
+
+@pytest.fixture
+def held() -> Iterator[ExitStack]:
+    """What is let go of after a test."""
+    with ExitStack() as stack:
+        yield stack
 
 
 @pytest.fixture
@@ -247,9 +256,14 @@ def test_a_resumed_run_keeps_the_best_of_before(start: Start, tmp_path: Path) ->
 
 
 @pytest.mark.usefixtures("undrawn")
-@pytest.mark.parametrize("spoiled", ["a file in the way", "no right to write", "garbage"])
+@pytest.mark.parametrize("spoiled", ["a file in the way", "no right to write", "garbage", "locked"])
 def test_a_history_that_cannot_be_written_costs_nothing(
-    spoiled: str, start: Start, receiver: Receiver, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    spoiled: str,
+    start: Start,
+    receiver: Receiver,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    held: ExitStack,
 ) -> None:
     """It is counted, said once with what to do, and the training ends as always, its message included."""
     directory = tmp_path / "runs"
@@ -258,6 +272,9 @@ def test_a_history_that_cannot_be_written_costs_nothing(
     elif spoiled == "garbage":
         directory.mkdir()
         (directory / "history.db").write_bytes(os.urandom(4096))
+    elif spoiled == "locked":
+        History(directory).put(Head("abc123", "other", "training", 0.0, 0.0), Facts())
+        held.enter_context(locked(directory / "history.db"))
     else:
         directory = Path("/proc/epochwatch/runs")  # not even root may
     with start("vit", history=directory, alertmanager_url=receiver.url) as run:
@@ -267,6 +284,15 @@ def test_a_history_that_cannot_be_written_costs_nothing(
     said = [record.message for record in caplog.records if record.message.startswith("history:")]
     assert len(said) == 1
     assert "EPOCHWATCH_HISTORY" in said[0] or "move it away" in said[0]
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Holds the file as another process would that never lets go of it."""
+    holder = sqlite3.connect(path, isolation_level=None)
+    holder.execute("BEGIN EXCLUSIVE")
+    yield
+    holder.close()
 
 
 @pytest.mark.usefixtures("undrawn")
