@@ -27,6 +27,12 @@ from alertbridge.wiring import MakeRobot, make_robot
 log = logging.getLogger(__name__)
 
 LONGEST_SOURCE = 200
+# Nothing here is a page, whatever a browser may think of what stands in it.
+_HEADERS = {
+    "X-Content-Type-Options": "nosniff",
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+    "Cache-Control": "no-store",
+}
 
 
 def create_app(
@@ -85,6 +91,7 @@ def _add_measuring(app: Flask, bridge: Bridge) -> None:
     def end(response: Response) -> Response:
         if "began" in g:
             bridge.metrics.requests.observe(time.perf_counter() - g.began)
+        response.headers.update(_HEADERS)
         return response
 
 
@@ -127,17 +134,25 @@ def _body(limit: int) -> bytes | None:
         return None
 
 
-def note_oversized(app: Flask, path: str, authorization: str | None) -> None:
-    """Takes the address and the credential of a request that the server in front refused for its size, counts it."""
-    bridge: Bridge = app.extensions["alertbridge"]
-    try:
-        _, values = app.url_map.bind("").match(path, method="POST")
-    except HTTPException:
-        return
-    receiver = values.get("receiver", "")
-    credential = Authorization.from_header(authorization)
-    if receiver in bridge.settings.receivers and judge(bridge.settings.auth, credential) == "allowed":
-        bridge.refuse(receiver, "too_large")
+class Doorkeeper:
+    """Takes an application, answers the server in front for it about requests that it does not get to see."""
+
+    def __init__(self, app: Flask) -> None:
+        self._addresses = app.url_map.bind("")
+        self._bridge: Bridge = app.extensions["alertbridge"]
+
+    def admits(self, authorization: str | None) -> bool:
+        """Takes a request's Authorization header, gives whether it may send something large."""
+        return judge(self._bridge.settings.auth, Authorization.from_header(authorization)) == "allowed"
+
+    def oversized(self, path: str) -> None:
+        """Takes the address of a request whose body is too large to be read, counts it for its receiver."""
+        try:
+            _, values = self._addresses.match(path, method="POST")
+        except HTTPException:
+            return
+        if values.get("receiver") in self._bridge.settings.receivers:
+            self._bridge.refuse(values["receiver"], "too_large")
 
 
 def _add_operation(app: Flask, bridge: Bridge) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import logging
 import signal
 import threading
@@ -12,7 +11,7 @@ from types import FrameType
 from flask import Flask
 
 from alertbridge.allocator import share_one_arena
-from alertbridge.app import note_oversized
+from alertbridge.app import Doorkeeper
 from alertbridge.bridge import Bridge
 from alertbridge.errors import AlertbridgeError
 from alertbridge.listening import listening, port_of
@@ -34,9 +33,7 @@ def serve(app: Flask, listen: str, announce: Callable[[str], None]) -> None:
     """
     share_one_arena()
     bridge: Bridge = app.extensions["alertbridge"]
-    server = listening(
-        app, listen, bridge.settings.max_body_bytes, oversized=functools.partial(note_oversized, app)
-    )
+    server = listening(app, listen, bridge.settings.max_body_bytes, doorkeeper=Doorkeeper(app))
     host = listen.rpartition(":")[0]
     bridge.start()
     try:

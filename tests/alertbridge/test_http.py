@@ -316,6 +316,18 @@ def test_ready_says_that_senders_do_not_run(client: FlaskClient) -> None:
     assert answer.json == {"error": "not running: sender-ml, sender-ops"}
 
 
+@pytest.mark.parametrize(
+    "path", ["/metrics", "/openapi.json", "/-/healthy", "/nowhere", "/<script>alert(1)</script>"]
+)
+def test_no_answer_is_a_page_to_a_browser(client: FlaskClient, path: str) -> None:
+    """Nothing is sniffed, run, framed or kept, whatever stands in the answer."""
+    headers = client.get(path).headers
+    assert headers["X-Content-Type-Options"] == "nosniff"
+    assert headers["Content-Security-Policy"] == "default-src 'none'; frame-ancestors 'none'"
+    assert headers["Cache-Control"] == "no-store"
+    assert "html" not in headers["Content-Type"]
+
+
 def test_unknown_pages_and_methods_are_refused(client: FlaskClient) -> None:
     """Other addresses are 404, other methods 405."""
     assert client.get("/nowhere").status_code == 404

@@ -315,13 +315,58 @@ def test_a_taken_port_is_said(bridge: Served) -> None:
     assert "Traceback" not in said
 
 
+def declared(bridge: Served, size: int, **options: Any) -> int:
+    """Gives the answer to a request that only says how large its body is: a refusal must not wait for the body."""
+    request = requests.Request("POST", f"{bridge.url}/v1/alerts/default", **options).prepare()
+    lines = [f"{name}: {value}" for name, value in request.headers.items() if name != "Content-Length"]
+    head = "\r\n".join(
+        ["POST /v1/alerts/default HTTP/1.1", "Host: x", *lines, f"Content-Length: {size}", "", ""]
+    )
+    return int(raw(bridge, head).split()[1])
+
+
+def raw(bridge: Served, request: str) -> str:
+    """Sends these characters, gives the answer, or "" if there is none within two seconds."""
+    address = ("127.0.0.1", int(bridge.url.rpartition(":")[2]))
+    with socket.create_connection(address, timeout=2) as connection:
+        connection.sendall(request.encode("latin-1"))
+        answer = b""
+        try:
+            while chunk := connection.recv(65_536):
+                answer += chunk
+        except (TimeoutError, ConnectionResetError):
+            return answer.decode("latin-1")
+    return answer.decode("latin-1")
+
+
+HEAD = "POST /v1/alerts/default HTTP/1.1\r\nHost: x\r\n"
+
+
+def test_what_proxies_and_servers_read_differently_is_refused(bridge: Served) -> None:
+    """No second request is smuggled in the body of the first, and what is no HTTP is answered 4xx or 501."""
+    bridge.start()
+    smuggled = "0\r\n\r\nGET /metrics HTTP/1.1\r\nHost: x\r\n\r\n"
+    both = raw(bridge, f"{HEAD}Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n{smuggled}")
+    assert both.startswith("HTTP/1.1 400 ")
+    assert both.count("HTTP/1.1 ") == 1
+    for broken, status in (
+        ("Content-Length: -5\r\n\r\n", 400),
+        ("Content-Length: 5\r\nContent-Length: 6\r\n\r\n", 400),
+        ("Transfer-Encoding: chunked\r\n\r\nzz\r\n", 400),
+        ("Transfer-Encoding: gzip\r\n\r\n", 501),
+        ("Content-Length : 5\r\n\r\n", 400),
+    ):
+        assert raw(bridge, HEAD + broken).split()[1] == str(status), broken
+
+
 def test_a_webhook_that_is_too_large_does_not_go_unnoticed(bridge: Served, group: Group) -> None:
     """Alertmanager never sends it again, so the bridge tells the group, once; strangers cannot cause that."""
     bridge.config["auth"] = {"basic": {"username": "am", "password": PASSWORD}}
     group.up()
     bridge.start()
-    assert bridge.send("x" * 20_000_000).status_code == 413
-    assert bridge.send("x" * 9_000_000).status_code == 401
+    for stranger in ({}, {"auth": ("am", "wrong")}):
+        assert declared(bridge, 9_000_000, **stranger) == declared(bridge, 20_000_000, **stranger) == 403
+    assert bridge.send("x" * 60_000, auth=("am", "wrong")).status_code == 403
     assert 'refused_total{reason="too_large",receiver="default"} 0.0' in bridge.metrics()
     # One the application refuses, one that is not even read, one for nobody.
     for size, receiver, status in ((9_000_000, "default", 413), (20_000_000, "default", 413), (9, "x", 404)):
