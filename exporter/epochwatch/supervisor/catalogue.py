@@ -65,7 +65,7 @@ LAST_EXIT_CODE = Metric(
     "training_job_last_exit_code",
     "gauge",
     "Exit code of the last run that has ended: 128 + n for signal n, 124 for a run that ended with 0 after its time "
-    "was up, 127 for a command that is not there.",
+    "was up, 127 for a command that is not there, -1 if nobody saw the end.",
     labels=("job_name",),
 )
 LAST_OUTCOME = Metric(

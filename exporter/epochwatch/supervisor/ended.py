@@ -8,6 +8,9 @@ from enum import Enum
 
 from ..phrases import Words
 
+# No command's own: nobody saw the end, because the supervisor or the machine went down before it.
+UNSEEN_EXIT_CODE = -1
+
 
 class Outcome(str, Enum):
     """What became of a run; the `outcome` label."""

@@ -73,6 +73,21 @@ def missed_start(
     return Event("TrainingJobMissedStart", "critical", at, said, lines, labels, lasting_seconds)
 
 
+def cut_off(spec: JobSpec, at: float, started_at: str) -> Event:
+    """Takes a run whose end nobody saw, found out at `at`, and gives its event.
+
+    Args:
+        started_at: As a wall clock shows it.
+    """
+    said = Words(
+        "its end was not seen: the machine or its supervisor went down", "未见其结束：机器或其监督进程曾中断"
+    )
+    lines = (Words(f"started at {started_at}", f"启动于 {started_at}"), *_command(spec), *_log(spec))
+    labels = {**job_labels(spec, secrets.token_hex(6)), "outcome": Outcome.FAILURE.value}
+    lasting_seconds = _rule_may_fire_seconds(spec, at)
+    return Event("TrainingJobFailed", "critical", at, said, lines, labels, lasting_seconds, final=True)
+
+
 def nobody_there() -> Words:
     """Says why a start was missed that no scheduler has seen come."""
     return Words("did not start: nothing was there to start it", "没有启动：当时没有调度器在运行")

@@ -7,7 +7,7 @@ from datetime import datetime, tzinfo
 from unicodedata import east_asian_width
 
 from ..phrases import duration
-from .state import JobState
+from .state import JobState, is_open
 
 HEADINGS = ("JOB", "SCHEDULE", "LAST START", "TOOK", "OUTCOME", "LAST SUCCESS", "NEXT START", "NOTE")
 _NOTHING = "-"
@@ -62,8 +62,7 @@ def _outcome(state: JobState) -> str:
 def _notes(state: JobState, running: bool, now: float) -> Iterator[str]:
     if state.next_start is not None and now - state.next_start > (state.grace_seconds or 0):
         yield f"missed its start {duration(now - state.next_start).en} ago"
-    unended = state.last_start is not None and (state.last_end is None or state.last_end < state.last_start)
-    if unended and not running:
+    if is_open(state) and not running:
         yield "its last run ended unseen"
     skipped = state.runs.get("skipped", 0)
     if skipped:

@@ -14,14 +14,14 @@ from pathlib import Path
 from ..phrases import Words
 from ..troubles import LOGGER
 from . import jobevents
-from .cron import Cron
+from .cron import Cron, zone_of
 from .ended import Outcome
 from .jobspec import JobSpec
 from .keeper import Keeper
 from .lock import run_lock
 from .publishing import Publisher
 from .signals import Signals
-from .state import JobState, counted
+from .state import counted, cut_off, is_open
 from .supervisor import Supervisor
 from .timetable import Timetable
 
@@ -70,8 +70,7 @@ class KeptRun:
         if not self._is_free:
             return self._left_out()
         try:
-            if self._timetable is not None:
-                self._keeper.change(self._taken_up)
+            self._take_up()
             held = self._lock.descriptor
             ended = self._supervisor.runner(self.book).run(
                 signals, inherited=() if held is None else (held,), on_start=self._has_started
@@ -85,8 +84,14 @@ class KeptRun:
             self._publisher.close()
             self._lock.release()
 
-    def _taken_up(self, state: JobState) -> JobState:
-        return state if self._timetable is None else self._timetable.taken_up(state, self._now())
+    def _take_up(self) -> None:
+        now, timetable = self._now(), self._timetable
+        if is_open(self._keeper.state):  # and the lock is ours
+            began = self._keeper.state.last_start or now
+            self._keeper.change(lambda state: cut_off(state, now))
+            self._supervisor.herald.tell(jobevents.cut_off(self._spec, now, self._when(began)))
+        if timetable is not None:
+            self._keeper.change(lambda state: timetable.taken_up(state, now))
 
     def _has_started(self, at: float) -> None:
         if self._timetable is None:
@@ -109,9 +114,10 @@ class KeptRun:
         now = self._now()
         if self._timetable is None:
             return  # started by hand, by somebody who sees what is said
-        cron = self._timetable.cron
-        next_at = cron.next_after(now)
-        shown = [datetime.fromtimestamp(at, cron.zone).strftime("%Y-%m-%d %H:%M %Z") for at in (now, next_at)]
+        next_at = self._timetable.cron.next_after(now)
         self._supervisor.herald.tell(
-            jobevents.missed_start(self._spec, now, shown[0], shown[1], said, next_at - now)
+            jobevents.missed_start(self._spec, now, self._when(now), self._when(next_at), said, next_at - now)
         )
+
+    def _when(self, at: float) -> str:
+        return datetime.fromtimestamp(at, zone_of(self._spec.timezone or "")).strftime("%Y-%m-%d %H:%M %Z")

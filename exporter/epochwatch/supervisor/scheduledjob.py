@@ -21,7 +21,7 @@ from .keeper import Keeper
 from .lock import run_lock, schedule_lock
 from .runner import Runner
 from .signals import Signals
-from .state import counted
+from .state import counted, cut_off, is_open
 from .timetable import Due, Timetable
 
 
@@ -95,6 +95,8 @@ class ScheduledJob:
         """Does what is due now."""
         if not self.running:
             self._keeper.refresh()
+            if is_open(self._keeper.state):
+                self._look_after_foreign_run(now)
         due = self._timetable.due(self._keeper.state, now)
         if due is Due.MISSED:
             self._leave_out(now, jobevents.nobody_there())
@@ -121,6 +123,21 @@ class ScheduledJob:
         self._charge.release()
         if not self.running:
             self._signals.close()
+
+    def _look_after_foreign_run(self, now: float) -> None:
+        """Sees whether a run that is not ours still goes on, or was cut off."""
+        if self._lock.is_held():
+            self.book.state = "running"
+            return
+        # Whoever ends a run writes that before it gives the lock back.
+        self._keeper.refresh()
+        self.book.state = "idle"
+        began = self._keeper.state.last_start
+        if began is not None and is_open(self._keeper.state):
+            self._keeper.change(lambda state: cut_off(state, now))
+            event = jobevents.cut_off(self.spec, now, self._when(began))
+            LOGGER.warning("job %s: %s", self.spec.name, event.said.en)
+            self._herald.tell(event)
 
     def _start(self, now: float) -> None:
         if self.running or not self._is_free():

@@ -18,7 +18,7 @@ from typing import Any
 
 from ..errors import StateError
 from ..troubles import LOGGER
-from .ended import Ended, Outcome
+from .ended import UNSEEN_EXIT_CODE, Ended, Outcome
 
 VERSION = 1
 SUFFIX = ".job.json"
@@ -235,6 +235,21 @@ def default_directory(environ: Mapping[str, str]) -> Path:
         return Path(given)
     base = environ.get("XDG_STATE_HOME")
     return (Path(base) if base else Path(environ.get("HOME", "/")) / ".local" / "state") / "epochwatch"
+
+
+def is_open(state: JobState) -> bool:
+    """Tells whether the last run has started and, as far as is known, not ended."""
+    return state.last_start is not None and (state.last_end is None or state.last_end < state.last_start)
+
+
+def cut_off(state: JobState, at: float) -> JobState:
+    """Gives the state after a run whose end nobody saw, found out at a time; how long it took is not known."""
+    return replace(
+        counted(state, Outcome.FAILURE),
+        last_end=at,
+        last_outcome=Outcome.FAILURE.value,
+        last_exit_code=UNSEEN_EXIT_CODE,
+    )
 
 
 def _added(counts: Mapping[str, int], more: Mapping[str, int]) -> dict[str, int]:

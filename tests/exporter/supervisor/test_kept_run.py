@@ -134,6 +134,15 @@ def test_a_command_that_cannot_start_keeps_the_promise(run: Run, cron: list[str]
     assert "last_exit_code" not in shown
 
 
+def test_a_run_that_was_cut_off_counts(run: Run, cron: list[str], tmp_path: Path) -> None:
+    """A run that a power cut ended is counted as failed by the next one, which goes on from there."""
+    StateFile(tmp_path / "state", "nightly").write(JobState(last_start=1000.0, last_duration_seconds=5.0))
+
+    assert run(cron, ["true"]).returncode == 0
+    shown = textfile(tmp_path / "textfile")
+    assert (shown["runs_total failure"], shown["runs_total success"]) == (1, 1)
+
+
 def test_the_next_start_is_not_forgotten_by_a_state_cut_in_half(
     run: Run, cron: list[str], tmp_path: Path
 ) -> None:

@@ -7,6 +7,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -188,7 +189,7 @@ def test_what_a_run_by_hand_writes_is_taken_up(bench: Bench) -> None:
     bench.step(scheduler, "05T02:00")
     assert bench.metric("last_exit_code") == 3
     StateFile(bench.directory, "nightly").update(
-        lambda state: type(state)(**{**vars(state), "last_exit_code": 0, "last_success": at("05T09:00")})
+        lambda state: replace(state, last_exit_code=0, last_success=at("05T09:00"))
     )
     bench.step(scheduler, "05T10:00")
 
@@ -274,6 +275,32 @@ def test_two_schedulers_on_one_state(bench: Bench) -> None:
     )
     first.let_go()
     bench.scheduler(bench.spec(name="other"), bench.spec())
+
+
+def test_a_run_that_outlives_its_scheduler_is_seen_to_its_end(bench: Bench) -> None:
+    """It counts as running while it holds its lock; then it is told, once, that nobody saw how it ended."""
+    bench.scheduler(bench.spec()).let_go()
+    orphan = run_lock(bench.directory, "nightly")
+    assert orphan.acquire()
+    StateFile(bench.directory, "nightly").update(lambda state: replace(state, last_start=at("05T02:00")))
+    bench.now = at("05T03:00")
+    scheduler = bench.scheduler(bench.spec())
+    bench.step(scheduler, "05T03:00")
+    assert bench.metric("state", state="running") == 1
+    orphan.release()
+    told = len(bench.told.events)
+    bench.step(scheduler, "05T03:10")
+    bench.step(scheduler, "05T03:20")
+
+    (event,) = bench.told.events[told:]
+    assert (event.name, event.severity) == ("TrainingJobFailed", "critical")
+    assert event.said.en == "its end was not seen: the machine or its supervisor went down"
+    assert event.lines[0].zh == "启动于 2026-05-05 02:00 CST"
+    assert bench.metric("state", state="idle") == 1
+    assert bench.metric("last_exit_code") == -1
+    assert bench.metric("last_end_timestamp_seconds") == at("05T03:10")
+    assert bench.metric("runs_total", outcome="failure") == 1
+    assert bench.metric("last_duration_seconds") is None
 
 
 def test_several_jobs_run_side_by_side(bench: Bench, tmp_path: Path) -> None:
