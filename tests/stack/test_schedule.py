@@ -14,7 +14,8 @@ import requests
 
 from demo.group import Group
 from demo.stack import Service, Stack, bridge_config, console_script, free_port, wait_until
-from epochwatch.supervisor.state import JobState, StateFile
+from epochwatch.supervisor.state import JobState
+from epochwatch.supervisor.statefile import StateFile
 
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(300)]
 

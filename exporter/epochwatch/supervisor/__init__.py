@@ -15,6 +15,6 @@ What is to run (jobspec) → one run of it (runner) → how it went (ended) → 
   container's first.
 
 When a job starts (cron, timetable) → who starts it (scheduledjob, scheduler; keptrun where something else does) → what
-is known of it over restarts (state, keeper) → who sees that (jobtable, publishing). A job has two locks, on files
-beside its state: one is held while it runs, by the command too; the other by the scheduler that has charge of it.
+is known of it over restarts (state, statefile, keeper) → who sees that (jobtable, publishing). A job has two locks, on
+files beside its state: one is held while it runs, by the command too; the other by the scheduler that has charge of it.
 """

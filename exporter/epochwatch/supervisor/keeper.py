@@ -13,7 +13,8 @@ from .catalogue import OUTCOMES, PATTERNS
 from .ended import Ended
 from .jobbook import JobBook
 from .jobspec import JobSpec
-from .state import JobState, StateFile, ended_state
+from .state import JobState, ended_state
+from .statefile import StateFile
 
 
 class Keeper:

@@ -14,7 +14,7 @@ from pathlib import Path
 from ..phrases import Words
 from ..troubles import LOGGER
 from . import jobevents
-from .cron import Cron, zone_of
+from .cron import zone_of
 from .ended import Outcome
 from .jobspec import JobSpec
 from .keeper import Keeper
@@ -23,7 +23,7 @@ from .publishing import Publisher
 from .signals import Signals
 from .state import counted, cut_off, is_open
 from .supervisor import Supervisor
-from .timetable import Timetable
+from .timetable import timetable_of
 
 # EX_TEMPFAIL of sysexits.h: nothing is wrong, try again later.
 SKIPPED_EXIT_CODE = 75
@@ -56,9 +56,7 @@ class KeptRun:
         self._spec = spec
         self._supervisor = supervisor
         self._now = now
-        self._timetable = None
-        if spec.schedule is not None:
-            self._timetable = Timetable(Cron(spec.schedule, spec.timezone or ""), spec.grace_seconds)
+        self._timetable = None if spec.schedule is None else timetable_of(spec)
         self._keeper = Keeper(spec, places.state_dir, supervisor.troubles)
         self.book = self._keeper.book
         self._publisher = Publisher(self.book, supervisor.troubles, places.textfile_dir, places.pushgateway)

@@ -11,8 +11,9 @@ from ..errors import JobError, StateError
 from ..troubles import LOGGER
 from .jobspec import JobSpec
 from .keptrun import KeptRun, Places
-from .state import default_directory
+from .statefile import default_directory
 from .supervisor import Supervisor
+from .timetable import timetable_of
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,7 @@ def requested(job: str | None, command: tuple[str, ...], options: dict[str, Any]
 
     Raises:
         JobError: If one of them is wrong, or two do not go together.
+        ScheduleError: If the schedule or zone is wrong.
     """
     scheduled, expected = options.pop("schedule"), options.pop("expected_schedule")
     state_dir, textfile, pushgateway = (
@@ -52,11 +54,13 @@ def requested(job: str | None, command: tuple[str, ...], options: dict[str, Any]
     spec = JobSpec(
         job or name_of(command),
         command,
-        schedule=scheduled or expected,
+        schedule=expected if scheduled is None else scheduled,
         log_size_bytes=options.pop("log_size"),
         **seconds,
         **options,
     )
+    if spec.schedule is not None:
+        timetable_of(spec)
     strict = any(given is not None for given in (state_dir, textfile, pushgateway, expected))
     places = Places(state_dir or default_directory(os.environ), textfile, pushgateway)
     return Request(spec, places, scheduled is not None, job is not None or strict, strict)

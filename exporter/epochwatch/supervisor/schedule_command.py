@@ -26,7 +26,7 @@ from .scheduledjob import ScheduledJob
 from .scheduler import Scheduler
 from .signals import Signals, received
 from .spawn import hold_standard_streams
-from .state import default_directory, states
+from .statefile import default_directory, states
 from .supervisor import PORT, Supervisor, read_settings
 
 STARTS_SHOWN = 3

@@ -12,7 +12,6 @@ from ..errors import StateError
 from ..phrases import Words
 from ..troubles import LOGGER, Troubles
 from . import jobevents
-from .cron import Cron
 from .ended import Outcome
 from .herald import JobHerald
 from .jobbook import JobBook
@@ -22,7 +21,7 @@ from .lock import run_lock, schedule_lock
 from .runner import Runner
 from .signals import Signals
 from .state import counted, cut_off, is_open
-from .timetable import Due, Timetable
+from .timetable import Due, timetable_of
 
 
 class ScheduledJob:
@@ -200,12 +199,3 @@ class ScheduledJob:
 
     def _when(self, at: float) -> str:
         return datetime.fromtimestamp(at, self.zone).strftime("%Y-%m-%d %H:%M %Z")
-
-
-def timetable_of(spec: JobSpec) -> Timetable:
-    """Gives a job's timetable.
-
-    Raises:
-        ScheduleError: If its schedule or zone is wrong.
-    """
-    return Timetable(Cron(spec.schedule or "", spec.timezone or ""), spec.grace_seconds)

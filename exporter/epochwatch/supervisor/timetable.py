@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from enum import Enum, auto
 
 from .cron import Cron
+from .jobspec import JobSpec
 from .state import JobState
 
 # A scheduler that looks once a second, on a busy machine, is never as late as this.
@@ -70,3 +71,12 @@ class Timetable:
     def left_out(self, state: JobState, now: float) -> JobState:
         """Gives the state once it is clear that the starts up to now make no run; the promise stays."""
         return replace(state, settled=now)
+
+
+def timetable_of(spec: JobSpec) -> Timetable:
+    """Gives a job's timetable.
+
+    Raises:
+        ScheduleError: If its schedule or zone is wrong.
+    """
+    return Timetable(Cron(spec.schedule or "", spec.timezone or ""), spec.grace_seconds)

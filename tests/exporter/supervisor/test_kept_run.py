@@ -12,9 +12,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 from prometheus_client.parser import text_string_to_metric_families
 
-from epochwatch.supervisor.state import JobState, StateFile
+from epochwatch.supervisor.command import run as epochwatch_run
+from epochwatch.supervisor.state import JobState
+from epochwatch.supervisor.statefile import StateFile
 
 Supervise = Callable[..., "subprocess.Popen[bytes]"]
 Run = Callable[..., "subprocess.CompletedProcess[bytes]"]
@@ -160,21 +163,36 @@ def test_the_next_start_is_not_forgotten_by_a_state_cut_in_half(
 @pytest.mark.parametrize(
     ("flags", "said"),
     [
-        (["--schedule", "0 0 30 2 *"], "schedule '0 0 30 2 *' never comes"),
-        (["--schedule", "@daily", "--timezone", "Asia/Beijing"], "did you mean 'Asia/Shanghai'?"),
         (["--schedule", "@daily", "--textfile", "/tmp"], "give one or the other"),
-        (["--expected-schedule", "60 * * * *"], "'60' is no minute; it takes 0-59"),
+        (["--job", "a/b"], "must not have a / in it"),
+        (["--grace", "soon"], "must be a span of time"),
+        (["--schedule", "0 0 30 2 *"], "schedule '0 0 30 2 *' never comes"),
+        (["--expected-schedule", "@daily", "--timezone", "Asia/Beijing"], "did you mean 'Asia/Shanghai'?"),
+        (["--schedule", ""], "schedule must be a text"),
+    ],
+)
+def test_wrong_flags(flags: list[str], said: str) -> None:
+    """What cannot be right is refused, with what to write instead."""
+    done = CliRunner().invoke(epochwatch_run, [*flags, "echo", "ran"])
+
+    assert done.exit_code == 2
+    assert said in " ".join(done.output.split())
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["--schedule", "0 0 30 2 *"], "schedule '0 0 30 2 *' never comes"),
+        (["--expected-schedule", "@daily", "--timezone", "Asia/Beijing"], "did you mean 'Asia/Shanghai'?"),
         (
             ["--textfile", "/no/such/place"],
             "--textfile /no/such/place is no directory; give the one that node_exporter",
         ),
         (["--pushgateway", "ftp://x"], "--pushgateway must be an address such as http://pushgateway:9091"),
-        (["--job", "a/b"], "must not have a / in it"),
-        (["--grace", "soon"], "must be a span of time"),
     ],
 )
-def test_wrong_flags(run: Run, tmp_path: Path, flags: list[str], said: str) -> None:
-    """What cannot be right is refused before anything runs, with what to write instead."""
+def test_places_that_cannot_be(run: Run, tmp_path: Path, flags: list[str], said: str) -> None:
+    """A place to publish to that cannot be right is refused before anything runs."""
     done = run([*flags, "--state-dir", str(tmp_path)], ["echo", "ran"])
 
     assert done.returncode == 2

@@ -15,7 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from epochwatch.supervisor.state import JobState, StateFile
+from epochwatch.supervisor.state import JobState
+from epochwatch.supervisor.statefile import StateFile
 
 EPOCHWATCH = str(Path(sys.executable).with_name("epochwatch"))
 

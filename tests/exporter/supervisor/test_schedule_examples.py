@@ -18,6 +18,7 @@ from tests.exporter.push_receiver import Gateway
 
 from epochwatch.supervisor.command import run
 from epochwatch.supervisor.cron import Cron
+from epochwatch.supervisor.jobsfile import load
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
 LINE = re.compile(r"(?P<when>\S+ \S+ \S+ \S+ \S+) {3}(?P<command>.+)")
@@ -96,6 +97,21 @@ def test_scrontab_and_its_script_agree() -> None:
     assert f'--expected-schedule "{when}"' in script
     assert command.endswith("/examples/slurm/nightly.sbatch")
     assert subprocess.run(["bash", "-n"], input=script, text=True, check=False).returncode == 0
+
+
+def test_the_documents_file_of_jobs(tmp_path: Path) -> None:
+    """The file that docs/scheduling.md shows is read, and its keys are all that a job may have."""
+    text = (EXAMPLES.parent / "docs/scheduling.md").read_text()
+    (tmp_path / "jobs.yml").write_text(text.split("```yaml\n", 1)[1].split("```", 1)[0])
+    read = load(tmp_path / "jobs.yml")
+    (named,) = re.findall(r"^A job has (.*?);", text, re.DOTALL | re.MULTILINE)
+
+    assert [job.name for job in read.jobs] == ["nightly", "weekly"]
+    assert read.jobs[0].command == ("python", "train.py", "--epochs", "30")
+    assert re.findall(r"`(\w+)`", named) == [
+        "schedule", "command", "timezone", "grace", "timeout", "stop_grace", "restarts", "restart_delay", "log_file",
+        "log_size", "log_files", "env", "cwd",
+    ]  # fmt: skip
 
 
 def test_the_cron_job() -> None:

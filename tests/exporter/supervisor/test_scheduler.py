@@ -27,7 +27,7 @@ from epochwatch.supervisor.runner import Runner
 from epochwatch.supervisor.scheduledjob import ScheduledJob
 from epochwatch.supervisor.scheduler import Scheduler
 from epochwatch.supervisor.signals import Signals
-from epochwatch.supervisor.state import StateFile
+from epochwatch.supervisor.statefile import StateFile
 from epochwatch.troubles import Troubles
 
 

@@ -14,7 +14,8 @@ import pytest
 
 from epochwatch.errors import StateError
 from epochwatch.supervisor.ended import Ended, Outcome
-from epochwatch.supervisor.state import JobState, StateFile, counted, default_directory, ended_state, states
+from epochwatch.supervisor.state import JobState, counted, ended_state
+from epochwatch.supervisor.statefile import StateFile, default_directory, states
 
 FULL = JobState(
     schedule="0 2 * * *",
@@ -112,7 +113,8 @@ def test_a_full_disk_keeps_the_old_file(tmp_path: Path) -> None:
     file = StateFile(tmp_path, "nightly")
     file.write(FULL)
     script = (
-        "import resource, sys; from pathlib import Path; from epochwatch.supervisor.state import JobState, StateFile\n"
+        "import resource, sys; from pathlib import Path; from epochwatch.supervisor.state import JobState\n"
+        "from epochwatch.supervisor.statefile import StateFile\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (10, 10))\n"
         "StateFile(Path(sys.argv[1]), 'nightly').write(JobState())"
     )
@@ -144,7 +146,8 @@ def test_updates_of_two_processes_both_count(tmp_path: Path) -> None:
     """Two processes that count at the same time lose no run."""
     script = (
         "import sys; from pathlib import Path; from epochwatch.supervisor.ended import Outcome; "
-        "from epochwatch.supervisor.state import StateFile, counted\n"
+        "from epochwatch.supervisor.state import counted; "
+        "from epochwatch.supervisor.statefile import StateFile\n"
         "file = StateFile(Path(sys.argv[1]), 'nightly')\n"
         "for _ in range(40): file.update(lambda state: counted(state, Outcome(sys.argv[2])))"
     )
