@@ -117,6 +117,24 @@ def test_each_event_of_a_training_is_told_once(stack: Stack, group: Group) -> No
     assert [trainings[ending].exit_code for ending in ENDINGS] == [1, 1, 0, -signal.SIGINT]
 
 
+def test_nodes_that_end_together_make_one_message(stack: Stack, group: Group, bridge: Service) -> None:
+    """Two nodes fail and a third is stopped by its launcher: the group hears of the run's failure once."""
+    alertmanager = stack.alertmanager(bridge.url)
+    ends = [
+        ("TrainingFailed", "critical", {"kind": "other"}, "RuntimeError: a peer has gone, says node 1"),
+        ("TrainingFailed", "critical", {"kind": "other"}, "RuntimeError: a peer has gone, says node 2"),
+        ("TrainingInterrupted", "info", {}, "terminated from outside (SIGTERM)"),
+    ]
+    for name, severity, more, text in ends:
+        labels = {"alertname": name, "run": "three-nodes", "severity": severity, "event": "true", **more}
+        alert = {"labels": labels, "annotations": {"summary": f"three-nodes: {text}"}}
+        requests.post(f"{alertmanager.url}/api/v2/alerts", json=[alert], timeout=5).raise_for_status()
+    group.wait_for("three-nodes", "a peer has gone")
+    time.sleep(4)  # two more flushes of every group
+
+    assert len(group.messages()) == 1
+
+
 def test_a_failure_is_in_the_group_within_seconds(stack: Stack, group: Group, bridge: Service) -> None:
     """From the exception to the message it takes 2 seconds at most directly, 5 through Alertmanager."""
     alertmanager = stack.alertmanager(bridge.url)
