@@ -140,7 +140,7 @@ def metric_words(metric: str, phase: str) -> Words:
         return Words("accuracy" if phase == "validation" else f"{where.en}accuracy", f"{where.zh}准确率")
     if metric == "loss":
         return Words(f"{where.en}loss", f"{where.zh}损失")
-    return Words(f"{where.en}{metric}", f" {where.zh}{metric}")
+    return Words(f"{where.en}{metric}", f" {where.zh.rstrip()} {metric}")
 
 
 def metric_value(metric: str, value: float) -> str:

@@ -122,11 +122,11 @@ def goodput(seconds: Mapping[str, float]) -> float | None:
 def gpu_row(use: GpuUse) -> Row:
     """Gives what one GPU did."""
     memory = use.memory_peak_bytes if use.memory_peak_bytes is not None else use.allocated_peak_bytes
-    total = "" if use.memory_total_bytes is None else f" / {_gib(use.memory_total_bytes)}"
+    total = "" if use.memory_total_bytes is None else f" / {use.memory_total_bytes / 2**30:.0f}"
     return (
         f"{use.gpu} {use.name}".strip(),
         "–" if use.utilization_mean_ratio is None else f"{use.utilization_mean_ratio:.0%}",
-        "–" if memory is None else f"{_gib(memory)}{total}",
+        "–" if memory is None else f"{memory / 2**30:.1f}{total} GiB",
         "–" if use.power_mean_watts is None else f"{use.power_mean_watts:.0f} W",
         "–" if use.temperature_peak_celsius is None else f"{use.temperature_peak_celsius:.0f} °C",
         "–" if use.energy_joules is None else energy(use.energy_joules),
@@ -159,10 +159,6 @@ def energy(joules: float) -> str:
     """Gives an energy in kWh, or Wh if it is less than a tenth of one."""
     kilowatt_hours = joules / 3.6e6
     return f"{kilowatt_hours:.2f} kWh" if kilowatt_hours >= 0.1 else f"{kilowatt_hours * 1000:.1f} Wh"
-
-
-def _gib(size_bytes: float) -> str:
-    return f"{size_bytes / 2**30:.1f} GiB"
 
 
 def headline(account: Account, say: Say, now: float) -> str:
