@@ -21,7 +21,7 @@ from .collector import Reading, Source
 from .errors import HistoryError
 from .events import Event
 from .gpu_use import GpuTally
-from .ledger import Ledger
+from .ledger import Ledger, Report
 from .phrases import Closing
 from .portrait import End, Identity, Portrait
 from .report import process
@@ -83,7 +83,7 @@ class Historian:
         self._put_at = -SIGN_SECONDS
         self._put_epochs = -1
         self._thread = threading.Thread(target=self._run, name="epochwatch-historian", daemon=True)
-        books.ledger.at_report = lambda report: self._sketch.report(books.ledger, report)
+        books.ledger.at_report = self._reported
 
     def start(self) -> None:
         """Starts the thread; the run is in the history from now on."""
@@ -92,11 +92,13 @@ class Historian:
 
     def epoch_ended(self, ledger: Ledger) -> None:
         """Takes a ledger, held by the caller, whose epoch has just ended."""
-        self._sketch.epoch_ended(ledger)
+        with self._counted():
+            self._sketch.epoch_ended(ledger)
 
     def resumed(self, ledger: Ledger) -> None:
         """Takes a ledger, held by the caller, that goes on from a checkpoint."""
-        self._sketch.resumed(ledger)
+        with self._counted():
+            self._sketch.resumed(ledger)
 
     def told(self, event: Event) -> None:
         """Takes an event, secrets masked."""
@@ -125,6 +127,17 @@ class Historian:
         """Waits for the report, until `deadline` (clock seconds) at most; it is made all the same after that."""
         self._notes.put(None)
         self._thread.join(max(0.0, deadline - self._clock()))
+
+    def _reported(self, report: Report) -> None:
+        with self._counted():
+            self._sketch.report(self._books.ledger, report)
+
+    @contextlib.contextmanager
+    def _counted(self) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:  # whoever folds the facts must be able to go on
+            self._books.troubles.report_exception("history", error)
 
     def _run(self) -> None:
         while True:
