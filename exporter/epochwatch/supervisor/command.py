@@ -16,7 +16,6 @@ from . import logfile
 from .durations import bytes_of, seconds_of
 from .jobbook import JobBook
 from .request import keep, requested
-from .schedule_command import serve_schedule
 from .signals import Signals, received
 from .spawn import hold_standard_streams
 from .supervisor import PORT, Supervisor, read_settings
@@ -178,6 +177,9 @@ def run(job: str | None, port: int, command: tuple[str, ...], **options: Any) ->
             logfile.check(request.spec.log_file)
         settings = read_settings({"run": request.spec.name, "port": port, **told}, os.environ)
         if request.scheduled:
+            # Only where it is wanted: it reads YAML and draws tables besides.
+            from .schedule_command import serve_schedule
+
             serve_schedule([request.spec], settings, request.places.state_dir)
             return
         books: list[JobBook] = []
