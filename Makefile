@@ -59,7 +59,7 @@ chaos: setup-dev setup-prometheus
 
 # All are run, and it fails if one missed its target.
 bench: setup-bench
-	@missed=0; for each in step loop scrape footprint growth history bridge; do \
+	@missed=0; for each in step loop scrape footprint growth history supervisor bridge; do \
 	  PYTHONPATH=examples $(PY) bench/$$each.py $(ARGS) || missed=1; done; exit $$missed
 
 bench-scaling: setup-demo setup-prometheus

@@ -75,8 +75,10 @@ class Nursery:
                     return  # its own thread waits for it; until then it hides the others
                 session = os.getsid(ended.si_pid)
                 _, _, used = os.wait4(ended.si_pid, 0)
-                if session in self._orphans_cpu_seconds:
-                    self._orphans_cpu_seconds[session] += used.ru_utime + used.ru_stime
+                # One that has left the session can only be told apart where there is one run.
+                owner = next(iter(self._run_ids), 0) if len(self._run_ids) == 1 else session
+                if owner in self._orphans_cpu_seconds:
+                    self._orphans_cpu_seconds[owner] += used.ru_utime + used.ru_stime
 
     def members(self, pid: int) -> list[psutil.Process]:
         """Gives the processes that a command and its descendants are, those it has left to us included."""

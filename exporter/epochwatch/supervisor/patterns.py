@@ -10,13 +10,14 @@ from collections.abc import Callable
 
 # torch and its allocator, the driver, cuBLAS; the ROCm build says HIP.
 # The watchdog's line is ProcessGroupNCCL's: https://github.com/pytorch/pytorch, ProcessGroupNCCL.cpp.
+# The longer a needle, the faster the search.
 NEEDLES: tuple[tuple[str, bytes], ...] = (
     ("cuda_oom", b"CUDA out of memory"),
     ("cuda_oom", b"CUDA error: out of memory"),
     ("cuda_oom", b"HIP out of memory"),
     ("cuda_oom", b"CUBLAS_STATUS_ALLOC_FAILED"),
-    ("nccl", b"NCCL error"),
-    ("nccl", b"NCCL WARN"),
+    ("nccl", b"NCCL error in: "),
+    ("nccl", b"NCCL WARN "),
     ("nccl", b"Watchdog caught collective operation timeout"),
     ("traceback", b"Traceback (most recent call last)"),
     ("disk_full", b"No space left on device"),
@@ -24,8 +25,7 @@ NEEDLES: tuple[tuple[str, bytes], ...] = (
 )
 # As a word, so that neither "nanoseconds" nor "banana" is one.
 NOT_A_NUMBER = tuple(
-    (word, re.compile(rb"(?<![A-Za-z0-9_])" + word + rb"(?![A-Za-z0-9_])"))
-    for word in (b"nan", b"NaN", b"NAN")
+    (word, re.compile(rb"(?<![A-Za-z0-9_])" + word + rb"(?![A-Za-z0-9_])")) for word in (b"nan", b"NaN")
 )
 LONGEST = max(len(needle) for _, needle in NEEDLES)
 

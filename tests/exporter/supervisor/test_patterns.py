@@ -35,7 +35,7 @@ TEXTS = [
     ("{'loss': NaN, 'grad_norm': nan}", {"nan": 2}),
     ("train_loss=nan, val_loss=nan", {"nan": 2}),
     ("nan", {"nan": 1}),
-    ("banana nanoseconds nano_gpt nan_policy Nan dominant NANO isnan(", {}),
+    ("banana nanoseconds nano_gpt nan_policy Nan dominant NANO isnan( NAN", {}),
     ("训练损失 nan，停止", {"nan": 1}),
 ]
 
