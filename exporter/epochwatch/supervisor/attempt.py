@@ -74,7 +74,6 @@ class Attempt:
             self._wait()
             self._nursery.end_rest(self._child.pid, self._grace_seconds)
             reaped = self._nursery.reap(self._child.pid)
-            self._nursery.reap_orphans()
             self._drain()
         finally:
             if self._terminal is not None:

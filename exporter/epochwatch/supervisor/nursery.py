@@ -62,6 +62,7 @@ class Nursery:
     def reap(self, pid: int) -> Reaped:
         """Waits for a command that was started, and forgets it."""
         _, status, used = os.wait4(pid, 0)
+        self.reap_orphans()  # while it is still known whose they are
         with self._lock:
             orphans = self._orphans_cpu_seconds.pop(pid)
             del self._run_ids[pid]
