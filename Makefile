@@ -6,10 +6,11 @@
 #: make bench-scaling 10 to 10,000 ranks in a real Prometheus, an hour; ARGS="--minutes 3 --only trimmed" for less
 #: make chaos         the bridge killed a hundred times, bursts, an outage; KILLS=300 for longer
 #: make test-compose  the containers, brought up for real
+#: make previews      pictures of the dashboards for the documentation; needs Node.js and Chromium
 #: make format        mend the format
 #: make clean         forget everything that set-up made
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-newer chaos bench bench-scaling test-compose lint format clean setup-demo setup-dev setup-bench setup-prometheus
+.PHONY: help demo test test-newer chaos bench bench-scaling test-compose lint previews format clean setup-demo setup-dev setup-bench setup-prometheus
 
 PY := .venv/bin/python
 # Most stack tests wait for a scrape or a timer, so three at a time keep two cores busy. A file's tests stay together:
@@ -73,12 +74,20 @@ lint: setup-dev setup-prometheus
 	@.venv/bin/ruff check .
 	@.venv/bin/mypy
 	@.venv/bin/lint-imports
+	@$(PY) -W ignore::DeprecationWarning -m grafana.lint
 	@$(PY) prometheus/lint.py
 	@$(PY) .ci/audit.py
+
+grafana/preview/node_modules/.ready: grafana/preview/package.json
+	@cd grafana/preview && npm install --no-audit --no-fund --loglevel=error
+	@touch $@
+
+previews: setup-dev setup-prometheus grafana/preview/node_modules/.ready
+	@PYTHONPATH=examples $(PY) -m grafana.preview $(ARGS)
 
 format: setup-dev
 	@.venv/bin/ruff format .
 	@.venv/bin/ruff check --fix .
 
 clean:
-	rm -rf .venv .stack .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .stack grafana/*/node_modules grafana/preview/dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,6 +1,7 @@
 """Writes the dashboards: `python -m grafana.build`; with --check it only says whether the files are in step.
 
-Flow: `training_run` states its panels, `board` gives them the house style, this writes them in each language.
+Flow: the modules of `boards` state their panels, `classic` gives them the house style, this writes them in each
+language.
 """
 
 from __future__ import annotations
@@ -9,10 +10,21 @@ import argparse
 import sys
 from pathlib import Path
 
-from grafana.board import Board, Language, to_json
-from grafana.training_run import TRAINING_RUN
+from grafana.board import Board, Language
+from grafana.boards.alertbridge import ALERTBRIDGE
+from grafana.boards.gpus import GPU_BOARD
+from grafana.boards.jobs import JOBS
+from grafana.boards.overview import OVERVIEW
+from grafana.boards.training_run import TRAINING_RUN
+from grafana.classic import to_json
 
-BOARDS: dict[str, Board] = {"training-run": TRAINING_RUN}
+BOARDS: dict[str, Board] = {
+    "alertbridge": ALERTBRIDGE,
+    "gpus": GPU_BOARD,
+    "jobs": JOBS,
+    "overview": OVERVIEW,
+    "training-run": TRAINING_RUN,
+}
 FOLDERS: dict[Language, str] = {"en": "dashboards", "zh": "dashboards-zh"}
 HERE = Path(__file__).resolve().parent
 

@@ -29,8 +29,8 @@ from epochwatch.supervisor.catalogue import JOB_CATALOGUE
 ROOT = Path(__file__).resolve().parent.parent
 SHIPPED = (
     "prometheus/**/*.yml",
-    "grafana/**/*.yml",
-    "grafana/**/*.json",
+    "grafana/provisioning/**/*.yml",
+    "grafana/dashboards*/*.json",
     "examples/**/*.yml",
     "examples/**/*.yaml",
     "alertbridge/*.yml",

@@ -1,85 +1,49 @@
-"""The committed dashboards: built from the code, every query sound, every name one that the exporter has."""
+"""The committed dashboards: built from the code, sound, linked to one another and to the alerts."""
 
 from __future__ import annotations
 
 import json
 import re
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
-import promql_parser
 import pytest
-import requests
-
-import epochwatch
-from demo.stack import Stack, wait_until
-from epochwatch.catalogue import CATALOGUE
-from epochwatch.supervisor.catalogue import JOB_CATALOGUE
+import yaml
 
 pytest.importorskip("grafana_foundation_sdk", reason="the SDK needs Python 3.11")
 
-from grafana.build import FOLDERS, HERE, files, out_of_step
+from grafana.build import BOARDS, FOLDERS, HERE, files, out_of_step
+from grafana.lint import asked
+from grafana.located import panels
+from grafana.preview.made_up.team import longer, recent
+from prometheus.lint import plain
+from tests.stack.promql import selectors
 
+from epochwatch.catalogue import CATALOGUE
+from epochwatch.supervisor.catalogue import JOB_CATALOGUE
+
+ROOT = Path(__file__).parents[2]
 DASHBOARDS = [path for folder in FOLDERS.values() for path in sorted((HERE / folder).glob("*.json"))]
-ALWAYS_LABELS = {"run", "rank", "job", "instance"}
-LABELS = {"ALERTS": {"alertname", "alertstate", "severity", "run"}}
-for metric in CATALOGUE:
+# What Prometheus adds, and what a team may.
+EVERYWHERE = {"job", "instance", "pod", "namespace"}
+LABELS: dict[str, set[str]] = {}
+for metric in (*CATALOGUE, *JOB_CATALOGUE):
+    own = {"run", "rank"} if metric in CATALOGUE else set()
     for suffix in ("_bucket", "_sum", "_count") if metric.kind == "histogram" else ("",):
         le = {"le"} if suffix == "_bucket" else set()
-        LABELS[metric.name + suffix] = ALWAYS_LABELS | set(metric.labels) | le
-for metric in JOB_CATALOGUE:
-    LABELS[metric.name] = {"job", "instance", *metric.labels}
-
-
-def panels(board: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """Gives every panel that draws something, those in folded rows too."""
-    for panel in board["panels"]:
-        yield from panels(panel) if panel["type"] == "row" else [panel]
-
-
-def expressions(board: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    """Gives each expression with where it stands; Grafana's own variables are filled in."""
-    for panel in panels(board):
-        for target in panel["targets"]:
-            yield f"{panel['title']} {target['refId']}", filled(target["expr"])
-    for mark in board["annotations"]["list"]:
-        yield mark["name"], filled(mark["expr"])
-
-
-def filled(expr: str) -> str:
-    expr = re.sub(r"\$__(rate_)?interval\b", "1m", expr)
-    expr = re.sub(r"\$__range\b", "6h", expr)
-    return re.sub(r"\$\w+", "x", expr)
-
-
-def selectors(expr: str) -> list[promql_parser.VectorSelector]:
-    """Takes an expression, gives every selector in it.
-
-    Raises:
-        ValueError: it is no PromQL.
-    """
-    found: list[promql_parser.VectorSelector] = []
-
-    def keep(node: object) -> None:
-        if isinstance(node, promql_parser.VectorSelector):
-            found.append(node)
-
-    promql_parser.walk(promql_parser.parse(expr), keep)
-    return found
+        LABELS[metric.name + suffix] = EVERYWHERE | own | set(metric.labels) | le
 
 
 def unknown(expr: str) -> list[str]:
-    """Gives a line for every metric and every matched label that the catalogue does not have."""
-    lines = []
-    for selector in selectors(expr):
-        if selector.name not in LABELS:
-            lines.append(f"no metric {selector.name}")
-            continue
-        names = {matcher.name for matcher in selector.matchers.matchers}
-        lines += [f"{selector.name} has no label {name}" for name in sorted(names - LABELS[selector.name])]
-    return lines
+    """Gives a line for every label that a selector of ours matches and the catalogue does not have."""
+    return [
+        f"{selector.name} has no label {matcher.name}"
+        for selector in selectors(expr)
+        for matcher in selector.matchers.matchers
+        if matcher.name not in LABELS.get(selector.name, {matcher.name})
+    ]
 
 
 @pytest.fixture(params=DASHBOARDS, ids=lambda path: f"{path.parent.name}/{path.stem}")
@@ -110,42 +74,28 @@ def test_a_file_that_is_changed_missing_or_left_over_is_named(tmp_path: Path) ->
     ]
 
 
-def test_every_query_reads_metrics_and_labels_that_exist(board: dict[str, Any]) -> None:
-    """Every expression parses, and names only what the exporter's catalogue has."""
-    faults = {where: unknown(expr) for where, expr in expressions(board) if unknown(expr)}
+def test_every_query_matches_labels_that_exist(board: dict[str, Any]) -> None:
+    """No selector asks for a label that its metric does not have, which would be silent for ever."""
+    faults = {whose: unknown(plain(expr)) for _, whose, expr in asked(board) if unknown(plain(expr))}
 
     assert faults == {}
 
 
-@pytest.mark.parametrize(
-    ("expr", "fault"),
-    [
-        ('training_los{run="x"}', "no metric training_los"),
-        ('training_loss{stage="train"}', "training_loss has no label stage"),
-        ("rate(training_step_duration_seconds[1m])", "no metric training_step_duration_seconds"),
-    ],
-)
-def test_a_wrong_name_in_a_query_would_be_noticed(expr: str, fault: str) -> None:
-    """The check above names an unknown metric, an unknown label and a histogram read without its suffix."""
-    assert unknown(expr) == [fault]
+def test_a_wrong_label_in_a_query_would_be_noticed() -> None:
+    """The check above names an unknown label."""
+    assert unknown('training_loss{stage="train"}') == ["training_loss has no label stage"]
 
 
-def test_a_query_that_does_not_parse_would_be_noticed() -> None:
-    """The check above refuses what Prometheus would refuse."""
-    with pytest.raises(ValueError, match="unclosed left parenthesis"):
-        unknown("sum by (phase) (training_loss")
+def test_every_series_of_a_curve_has_a_name(board: dict[str, Any]) -> None:
+    """A legend never shows a series' raw labels."""
+    nameless = [
+        panel["title"]
+        for _, panel in panels(board)
+        if panel["type"] in ("timeseries", "state-timeline", "bargauge")
+        if not all(target["legendFormat"] for target in panel["targets"])
+    ]
 
-
-def test_every_panel_says_what_it_shows_in_which_unit(board: dict[str, Any]) -> None:
-    """Title, description, unit and at least one query stand on every panel, and none is shown twice."""
-    shown = list(panels(board))
-
-    assert all(panel["title"] and panel["description"] for panel in shown)
-    assert all(panel["fieldConfig"]["defaults"]["unit"] for panel in shown)
-    assert all(panel["targets"] for panel in shown)
-    assert all(
-        target["legendFormat"] for panel in shown if panel["type"] != "stat" for target in panel["targets"]
-    )
+    assert nameless == []
 
 
 def test_panel_and_query_ids_are_unique(board: dict[str, Any]) -> None:
@@ -153,7 +103,7 @@ def test_panel_and_query_ids_are_unique(board: dict[str, Any]) -> None:
     ids = [panel["id"] for panel in board["panels"]] + [
         panel["id"] for row in board["panels"] for panel in row.get("panels", [])
     ]
-    letters = [[target["refId"] for target in panel["targets"]] for panel in panels(board)]
+    letters = [[target["refId"] for target in panel["targets"]] for _, panel in panels(board)]
 
     assert len(ids) == len(set(ids))
     assert all(len(of_panel) == len(set(of_panel)) for of_panel in letters)
@@ -172,64 +122,106 @@ def test_no_panel_covers_another(board: dict[str, Any]) -> None:
     assert max(x for x, _ in cells) < 24
 
 
-def test_the_data_source_is_chosen_by_the_viewer(board: dict[str, Any]) -> None:
-    """No panel is tied to one Prometheus: a team's own has another uid than ours."""
-    assert {panel["datasource"]["uid"] for panel in panels(board)} == {"${datasource}"}
-    assert board["templating"]["list"][0]["type"] == "datasource"
+def test_a_table_names_each_of_its_columns(board: dict[str, Any]) -> None:
+    """Whatever a query of a table brings is renamed, and no override misses its column."""
+    for _, panel in panels(board):
+        if panel["type"] != "table":
+            continue
+        organize = panel["transformations"][1]["options"]
+        values = [name for name in organize["renameByName"] if name.startswith("Value")]
+        wanted = [f"Value #{target['refId']}" for target in panel["targets"]]
+        assert values == (wanted if len(wanted) > 1 else ["Value"])
+        overridden = {one["matcher"]["options"] for one in panel["fieldConfig"]["overrides"]}
+        assert overridden <= set(organize["renameByName"].values())
 
 
 def test_both_languages_draw_the_same_queries() -> None:
     """The Chinese build differs from the English one in its words only."""
     english, chinese = (
-        {path.stem: sorted(expressions_only(path)) for path in DASHBOARDS if path.parent.name == folder}
+        {
+            path.stem: [expr for _, _, expr in asked(json.loads(path.read_text(encoding="utf-8")))]
+            for path in DASHBOARDS
+            if path.parent.name == folder
+        }
         for folder in FOLDERS.values()
     )
 
     assert english == chinese
+    assert set(english) == set(BOARDS)
 
 
-def expressions_only(path: Path) -> list[str]:
-    return [expr for _, expr in expressions(json.loads(path.read_text(encoding="utf-8")))]
-
-
-@pytest.mark.stack
-def test_every_panel_draws_a_real_run(stack: Stack) -> None:
-    """Each query gives data once a run is scraped, but for what needs a GPU or trouble."""
-    alertmanager = stack.alertmanager("http://127.0.0.1:9")
-    prometheus = stack.prometheus(alertmanager.url)
-    queries = [
-        (where, expr.replace('run="x"', 'run="dashboards"'))
-        for where, expr in expressions(json.loads(DASHBOARDS[0].read_text(encoding="utf-8")))
+def test_the_chinese_build_is_chinese() -> None:
+    """Every description has Chinese in it: none was left in English."""
+    english = [
+        f"{path.stem}: {panel['title']}"
+        for path in (HERE / "dashboards-zh").glob("*.json")
+        for _, panel in panels(json.loads(path.read_text(encoding="utf-8")))
+        if not re.search("[\u4e00-\u9fff]", panel["description"])
     ]
 
-    with epochwatch.start(
-        "dashboards", epochs=500, addr="127.0.0.1", port=0, targets_dir=stack.targets, gpu=False
-    ) as run:
-        epochs = run.epochs()
-
-        def empty() -> set[str]:
-            next(epochs)
-            for _ in run.batches(range(4)):
-                run.step(loss=0.5, lr=0.1, grad_norm=1.0, samples=8)
-            run.log("validation", loss=0.4, accuracy=0.9)
-            return {where for where, expr in queries if not answer(prometheus.url, expr)}
-
-        wait_until(lambda: empty() == WITHOUT_GPU_OR_TROUBLE, 40, "every panel to have data", every=0.5)
+    assert english == []
 
 
-WITHOUT_GPU_OR_TROUBLE = {
-    "Alerts",
-    "GPU memory A",
-    "GPU memory B",
-    "GPU temperature A",
-    "GPU temperature B",
-    "GPU utilization A",
+def test_links_lead_to_dashboards_and_variables_that_are_there(board: dict[str, Any]) -> None:
+    """A click in one dashboard opens another that has the variables it is given."""
+    dead = [link for link in links_in(board) if dangling(link)]
+
+    assert dead == []
+
+
+def links_in(node: Any) -> list[str]:
+    """Gives the addresses of dashboards anywhere in a part of one."""
+    if isinstance(node, dict):
+        own = [node["url"]] if str(node.get("url", "")).startswith("/d/") else []
+        return own + [link for value in node.values() for link in links_in(value)]
+    if isinstance(node, list):
+        return [link for value in node for link in links_in(value)]
+    return []
+
+
+def dangling(link: str) -> list[str]:
+    """Takes an address within Grafana, gives what in it does not exist."""
+    address = urlsplit(link)
+    uid = address.path.removeprefix("/d/")
+    by_uid = {board.uid: {variable.name for variable in board.variables} for board in BOARDS.values()}
+    if uid not in by_uid:
+        return [f"no dashboard {uid}"]
+    given = {name.removeprefix("var-") for name in parse_qs(address.query) if name.startswith("var-")}
+    return [f"{uid} has no variable {name}" for name in sorted(given - by_uid[uid])]
+
+
+RULES = sorted((ROOT / "prometheus" / "rules").glob("*.yml"))
+ALERTS = {
+    rule["alert"]: rule["annotations"]["dashboard"]
+    for path in RULES
+    for group in yaml.safe_load(path.read_text(encoding="utf-8"))["groups"]
+    for rule in group["rules"]
+    if "alert" in rule
 }
 
 
-def answer(prometheus_url: str, expr: str) -> list[Any]:
-    """Gives what Prometheus has for an expression now."""
-    reply = requests.get(f"{prometheus_url}/api/v1/query", params={"query": expr}, timeout=10).json()
-    assert reply["status"] == "success", f"{expr}: {reply['error']}"
-    found: list[Any] = reply["data"]["result"]
-    return found
+@pytest.mark.parametrize("alert", sorted(ALERTS))
+def test_the_link_of_an_alert_leads_to_its_dashboard(alert: str) -> None:
+    """Every alert opens a dashboard that is there, with the variable that it fills in."""
+    link = re.sub(r"\{\{.*?\}\}", "x", ALERTS[alert])
+
+    assert dangling(link) == []
+
+
+def test_links_of_alerts_that_lead_nowhere_would_be_noticed() -> None:
+    """The check above names a dashboard and a variable that are not there."""
+    assert dangling("/d/epochwatch-nothing?var-run=x") == ["no dashboard epochwatch-nothing"]
+    assert dangling("/d/epochwatch-jobs?var-run=x") == ["epochwatch-jobs has no variable run"]
+
+
+def test_the_event_of_a_training_links_to_the_same_dashboard() -> None:
+    """What a training tells by itself opens the dashboard of the run, as its alerts do."""
+    assert dangling("/d/epochwatch-run?var-run=vit&time=1") == []
+
+
+def test_the_made_up_history_says_what_a_real_one_would() -> None:
+    """Every series of the history is one that the exporter serves, with its labels and no other."""
+    for series in (*recent(1.8e9), *longer(1.8e9)):
+        if series.name.startswith("training_"):
+            assert series.name in LABELS
+            assert set(series.labels) <= LABELS[series.name], series.name

@@ -117,9 +117,10 @@ def test_broken_file_is_named(tmp_path: Path, content: bytes, fault: str) -> Non
     assert lint(path, after) == (1, [f"{path}:{fault}", f"{after}:1: nothing exports the metric nonesuch"])
 
 
+GRAFANA = ("grafana/dashboards/", "grafana/dashboards-zh/", "grafana/provisioning/**/")
 SHIPPED = [
     path
-    for folder in ("", "alertbridge/", "examples/**/", "exporter/**/", "grafana/**/", "prometheus/**/")
+    for folder in ("", "alertbridge/", "examples/**/", "exporter/**/", *GRAFANA, "prometheus/**/")
     for ending in ("yml", "yaml", "json")
     for path in ROOT.glob(f"{folder}*.{ending}")
 ]
