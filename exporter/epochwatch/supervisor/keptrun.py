@@ -71,11 +71,12 @@ class KeptRun:
             self._take_up()
             held = self._lock.descriptor
             ended = self._supervisor.runner(self.book).run(
-                signals, inherited=() if held is None else (held,), on_start=self._has_started
+                signals,
+                inherited=() if held is None else (held,),
+                on_start=self._has_started,
+                on_end=self._keeper.ended,
             )
-            if ended.attempts or self._timetable is None:
-                self._keeper.ended(ended)
-            else:
+            if ended.attempts == 0:
                 self._tell_missed(ended.cause)
             return ended.exit_code
         finally:

@@ -100,6 +100,7 @@ class Runner:
         *,
         inherited: Sequence[int] = (),
         on_start: Callable[[float], None] = lambda at: None,
+        on_end: Callable[[Ended], None] = lambda ended: None,
     ) -> Ended:
         """Runs the command until its end and gives that; what comes to `signals` meanwhile is passed on.
 
@@ -108,6 +109,7 @@ class Runner:
         Args:
             inherited: File descriptors that the command gets: it holds a scheduler's lock if the supervisor is killed.
             on_start: Is called once the command really runs, with the time; not called for one that cannot start.
+            on_end: Is called before the end is told; not called for a start that the scheduler has to tell of.
         """
         with self._course(inherited, on_start) as course:
             ended = self._attempt(course, signals)
@@ -119,6 +121,7 @@ class Runner:
             if ended.attempts == 0 and self._spec.schedule is not None:
                 return ended  # no run: the scheduler tells of a start that was missed
             self._book.end(ended)
+            on_end(ended)
             if not ended.told:
                 self._herald.tell(jobevents.ended_event(self._spec, ended, course.run_id))
             return ended

@@ -130,9 +130,9 @@ def serve_schedule(
     with received(signals, HEEDED):
         try:
             supervisor.start()
-            scheduler.take_up(specs, time.time())
+            scheduler.take_up(specs, now := time.time())
             for name, job in scheduler.jobs.items():
-                LOGGER.info("job %s: next start %s", name, moment(job.book.next_start_at, job.zone))
+                LOGGER.info("job %s: next start %s", name, job.next_after(now))
             scheduler.serve(signals, reload)
         finally:
             scheduler.close()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from datetime import datetime, tzinfo
+from datetime import datetime
 from pathlib import Path
 
 from ..errors import StateError
@@ -66,10 +66,9 @@ class ScheduledJob:
     def running(self) -> bool:
         return self._thread is not None and self._thread.is_alive()
 
-    @property
-    def zone(self) -> tzinfo:
-        """In which its times are shown."""
-        return self._timetable.cron.zone
+    def next_after(self, now: float) -> str:
+        """Gives its first regular start after `now`, as a wall clock shows it."""
+        return self._when(self._timetable.cron.next_after(now))
 
     def take_up(self, now: float) -> None:
         """Begins to have charge of the job; from here on its next start is promised."""
@@ -162,12 +161,13 @@ class ScheduledJob:
         held = self._lock.descriptor
         try:
             ended = self._make_runner(self.book).run(
-                self._signals, inherited=() if held is None else (held,), on_start=self._has_started
+                self._signals,
+                inherited=() if held is None else (held,),
+                on_start=self._has_started,
+                on_end=self._keeper.ended,
             )
             if ended.attempts == 0:
                 self._tell_missed(self._now(), due_at, ended.cause)
-            else:
-                self._keeper.ended(ended)
         except Exception as error:
             self._troubles.report_exception("job_run", error)
         finally:
@@ -198,4 +198,4 @@ class ScheduledJob:
         )
 
     def _when(self, at: float) -> str:
-        return datetime.fromtimestamp(at, self.zone).strftime("%Y-%m-%d %H:%M %Z")
+        return datetime.fromtimestamp(at, self._timetable.cron.zone).strftime("%Y-%m-%d %H:%M %Z")
