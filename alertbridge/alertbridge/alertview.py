@@ -23,6 +23,7 @@ MOST_DETAILS = 12
 MOST_LABELS = 60
 MOST_LINES = 12
 
+JOB_ALERTS = "TrainingJob"
 SUBJECT_LABELS = ("run", "job_name", "gpu", "instance", "job")
 # Said elsewhere in the message, or of no use on a phone.
 UNLISTED_LABELS = frozenset(
@@ -168,7 +169,11 @@ def cleaned_labels(labels: Mapping[str, str], lens: Lens) -> dict[str, Markdown]
 
 
 def _subject(labels: Mapping[str, str]) -> str:
-    return next((labels[name] for name in SUBJECT_LABELS if labels.get(name)), "")
+    names: tuple[str, ...] = SUBJECT_LABELS
+    if labels.get("alertname", "").startswith(JOB_ALERTS):
+        # The run that it started may have given itself another name.
+        names = ("job_name", *names)
+    return next((labels[name] for name in names if labels.get(name)), "")
 
 
 def _lines(text: str, lens: Lens) -> tuple[Markdown, ...]:

@@ -46,6 +46,9 @@ EVENT_EMOJI = {
     "TrainingNewBest": "🏆",
     "TrainingFinished": "🏁",
     "TrainingInterrupted": "✋",
+    "TrainingJobFinished": "🏁",
+    "TrainingJobInterrupted": "✋",
+    "TrainingJobRestarted": "🔁",
 }
 
 SEVERITY_WORDS: dict[Language, dict[Level, str]] = {
@@ -115,6 +118,8 @@ _NAMES: dict[str, tuple[str, str]] = {
     "TrainingJobRestarted": ("任务重新启动", "Job is started again"),
     "TrainingExporterDegraded": ("部分指标采集不到", "Some metrics are missing"),
     "AlertbridgeTest": ("测试消息", "Test message"),
+    "AlertbridgeWebhookRefused": ("有告警未能送达", "Alerts are missing"),
+    "MonitoringSilent": ("监控已沉默", "Monitoring is silent"),
     "AlertbridgeDown": ("告警桥失联", "Alertbridge is down"),
     "AlertbridgeDeliveryFailing": ("告警消息发送失败", "Messages cannot be delivered"),
     "AlertbridgeBacklog": ("告警消息积压", "Messages pile up"),
