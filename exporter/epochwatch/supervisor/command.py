@@ -37,6 +37,7 @@ def read_by(read: Callable[[str], Any]) -> Read:
 
 @click.command(
     short_help="Run a command under supervision.",
+    options_metavar="[OPTIONS] [--]",
     context_settings={"allow_interspersed_args": False, "show_default": True, "max_content_width": 100},
 )
 @click.option(
@@ -157,7 +158,7 @@ def read_by(read: Callable[[str], Any]) -> Read:
 @click.option(
     "--language", type=click.Choice(["zh", "en"]), envvar="EPOCHWATCH_LANGUAGE", help="Of a robot's messages."
 )
-@click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
+@click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED, metavar="COMMAND [ARGS]...")
 def run(job: str | None, port: int, command: tuple[str, ...], **options: Any) -> None:
     """Runs COMMAND, passes its output and signals through and its exit code out, and tells how it ended.
 
@@ -167,7 +168,8 @@ def run(job: str | None, port: int, command: tuple[str, ...], **options: Any) ->
       epochwatch run --timeout 8h --restarts 3 -- python train.py --lr 0.1
       epochwatch run --job nightly --schedule "0 2 * * *" --timezone Asia/Shanghai -- python train.py
 
-    A job that is given a name is never run twice at once: the second start ends with 75.
+    A job that is given a name is never run twice at once: the second start ends with 75. Each flag may come from the
+    environment too, --timeout as EPOCHWATCH_JOB_TIMEOUT.
     """
     logging.basicConfig(format="epochwatch: %(message)s", level=logging.WARNING)
     told = {name: options.pop(name) for name in ("addr", "alertmanager_url", "notify", "language")}
