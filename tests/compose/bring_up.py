@@ -6,6 +6,7 @@ Run by tests/compose/run.sh; not collected by a plain pytest.
 from __future__ import annotations
 
 import os
+import re
 import signal
 import time
 from collections.abc import Iterator
@@ -13,7 +14,15 @@ from typing import Any
 
 import pytest
 import requests
-from tests.compose.project import Project, assert_confined, assert_healthy, brought_up, wait_for
+from tests.compose.project import (
+    ROOT,
+    Project,
+    assert_confined,
+    assert_healthy,
+    brought_up,
+    documented,
+    wait_for,
+)
 
 SERVICES = ("prometheus", "alertmanager", "grafana", "alertbridge", "sandbox", "training")
 # The shipped intervals are those of a real stack: scrape and rules each 15 s, a group waits 30 s.
@@ -110,6 +119,35 @@ def test_cpu_and_memory_of_the_training_reach_prometheus(project: Project) -> No
     (resident,) = project.query(memory)
 
     assert 50e6 < float(resident["value"][1]) < 2e9
+
+
+def test_the_bridges_image_is_small(project: Project) -> None:
+    """What we add to Python's slim image, which has 120 MB, keeps the whole below 150 MB."""
+    image = project.inspect("alertbridge")["Config"]["Image"]
+    base = re.findall(
+        r"^ARG PYTHON_IMAGE=(\S+)$", (ROOT / "alertbridge/Dockerfile").read_text(), re.MULTILINE
+    )
+
+    assert project.image_bytes(image) - project.image_bytes(base[0]) < 30e6
+
+
+def test_the_outbox_is_copied_as_documented(project: Project) -> None:
+    """The command of docs/operations.md makes a whole copy while the bridge runs."""
+    copied = project.run_in("alertbridge", *documented("operations.md", "alertbridge python3"))
+    look = "import sqlite3; print(sqlite3.connect('copy.db').execute('PRAGMA integrity_check').fetchone()[0])"
+    looked = project.run_in("alertbridge", "python3", "-c", look)
+    removed = project.run_in("alertbridge", *documented("operations.md", "alertbridge rm"))
+
+    assert (copied.returncode, copied.stderr) == (0, "")
+    assert looked.stdout.strip() == "ok"
+    assert removed.returncode == 0
+
+
+def test_a_run_leaves_its_history(project: Project) -> None:
+    """The history lies in the volume of logs; the commands find it there."""
+    listed = project.run_in("training", "epochwatch", "runs", "--json")
+
+    assert "digits-cnn" in listed.stdout
 
 
 def test_the_bridge_says_that_nothing_reaches_a_group(project: Project) -> None:

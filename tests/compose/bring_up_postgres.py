@@ -10,15 +10,30 @@ from collections.abc import Iterator
 
 import pytest
 import requests
-from tests.compose.project import Project, assert_confined, assert_healthy, brought_up, wait_for
+from tests.compose.project import (
+    Project,
+    assert_confined,
+    assert_healthy,
+    brought_up,
+    documented,
+    wait_for,
+)
 
 SERVICES = ("postgres", "alertbridge-1", "alertbridge-2", "proxy")
 
 
 @pytest.fixture(scope="module")
-def project() -> Iterator[Project]:
-    """The stack with two bridges in place of the one, and the sandbox."""
-    environ = {"ALERTBRIDGE_REPLICAS": "0"}
+def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
+    """The stack with two bridges in place of the one, and the sandbox, whose address comes from secret files."""
+    webhook, secret = (tmp_path_factory.mktemp("secrets") / name for name in ("webhook", "secret"))
+    webhook.write_text("http://sandbox:8070/robot/send?access_token=sandbox\n")
+    secret.write_text("SECsandbox\n")
+    environ = {
+        "ALERTBRIDGE_REPLICAS": "0",
+        "DINGTALK_WEBHOOK": "http://sandbox:8070/robot/send?access_token=not-this-one",
+        "DINGTALK_WEBHOOK_FILE": str(webhook),
+        "DINGTALK_SECRET_FILE": str(secret),
+    }
     project = Project(f"epochwatch-replicas-{os.getpid()}", "demo", "postgres", environ=environ)
     with brought_up(project, "prometheus", "alertmanager", "sandbox", "proxy") as project:
         wait_for(lambda: ready(project), 120, "the bridges")
@@ -100,3 +115,18 @@ def test_the_database_is_reached_by_the_bridges_alone(project: Project) -> None:
     assert len(password) >= 40
     assert elsewhere.returncode != 0
     assert password not in str([project.inspect(service) for service in SERVICES])
+
+
+def test_the_database_is_copied_and_restored_as_documented(project: Project) -> None:
+    """The dump of docs/operations.md is one, and goes back into the database while no bridge runs."""
+    dump = "/var/lib/postgresql/test.dump"
+    command = documented("operations.md", "postgres pg_dump")
+    made = project.run_in("postgres", *command[: command.index(">")], "--file", dump)
+    project("stop", "alertbridge-1", "alertbridge-2")
+    command = documented("operations.md", "postgres pg_restore")
+    restored = project.run_in("postgres", *command[: command.index("<")], dump)
+    project.up("proxy")
+
+    assert (made.returncode, made.stderr) == (0, "")
+    assert (restored.returncode, restored.stderr) == (0, "")
+    wait_for(lambda: ready(project), 60, "the bridges on the restored database")

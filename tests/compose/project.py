@@ -81,6 +81,14 @@ class Project:
         known: dict[str, Any] = json.loads(shown.stdout)[0]
         return known
 
+    def image_bytes(self, image: str) -> int:
+        """Gives the size of an image, its base included."""
+        shown = subprocess.run(
+            [*self.engine, "image", "inspect", image], capture_output=True, text=True, check=True
+        )
+        size: int = json.loads(shown.stdout)[0]["Size"]
+        return size
+
     def run_in(self, service: str, *command: str) -> subprocess.CompletedProcess[str]:
         """Runs a command in a service's container."""
         return subprocess.run(
@@ -133,6 +141,13 @@ def wait_for(check: Callable[[], Any], seconds: float, what: str) -> Any:
             pass
         time.sleep(0.5)
     pytest.fail(f"waited {seconds:.0f} s for {what}, in vain")
+
+
+def documented(page: str, start: str) -> list[str]:
+    """Takes a page and the start of a command that it runs in a container, gives that command's words."""
+    lines = (ROOT / "docs" / page).read_text(encoding="utf-8").splitlines()
+    (line,) = [line for line in lines if line.startswith(f"docker compose exec -T {start}")]
+    return shlex.split(line)[5:]
 
 
 @contextmanager

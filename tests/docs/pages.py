@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -14,20 +13,15 @@ from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
 ROOT = Path(__file__).parents[2]
+FOLDERS = ("docs", "examples", "bench", "prometheus", "grafana")
 SHELL = ("", "sh", "bash", "shell", "console")
 
 
-@cache
-def pages() -> tuple[Path, ...]:
+def pages() -> list[Path]:
     """Gives every Markdown file that is for readers."""
-    listed = subprocess.run(
-        ["git", "ls-files", "--cached", "--others", "--exclude-standard", "*.md"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=True,
+    return sorted(
+        [*ROOT.glob("*.md"), *(page for folder in FOLDERS for page in (ROOT / folder).rglob("*.md"))]
     )
-    return tuple(ROOT / name for name in sorted(listed.stdout.split()) if not name.startswith("tests/"))
 
 
 @dataclass(frozen=True)
