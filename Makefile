@@ -5,7 +5,7 @@
 #: make bench         what epochwatch costs a training, what the bridge bears; ARGS=--quick for a look
 #: make bench-scaling 10 to 10,000 ranks in a real Prometheus, an hour; ARGS="--minutes 3 --only trimmed" for less
 #: make chaos         the bridge killed a hundred times, bursts, an outage; KILLS=300 for longer
-#: make test-compose  the containers, brought up for real
+#: make test-compose  the containers, brought up for real; ONLY=postgres one profile
 #: make previews      pictures of the dashboards for the documentation; needs Node.js and Chromium
 #: make format        mend the format
 #: make clean         forget everything that set-up made

@@ -105,14 +105,21 @@ image_of() {
   esac
 }
 
+# All, or with ONLY what that profile needs.
 build_ours() {
   say "building our images"
   local bridge
   bridge=docker.io/$(image_of alertbridge)
   build_with_pip -f alertbridge/Dockerfile -t "$bridge" .
-  build_with_pip -f alertbridge/Dockerfile --build-arg EXTRAS=postgres -t "$bridge-postgres" .
-  build_with_pip -f exporter/Dockerfile --target demo -t "docker.io/$(image_of training-demo)" .
-  build_with_pip -f exporter/Dockerfile --target notebook -t "docker.io/$(image_of notebook)" .
+  case ${ONLY:-postgres} in
+    postgres) build_with_pip -f alertbridge/Dockerfile --build-arg EXTRAS=postgres -t "$bridge-postgres" . ;;
+  esac
+  case ${ONLY:-scheduled} in
+    demo | scheduled) build_with_pip -f exporter/Dockerfile --target demo -t "docker.io/$(image_of training-demo)" . ;;
+  esac
+  case ${ONLY:-notebook} in
+    notebook) build_with_pip -f exporter/Dockerfile --target notebook -t "docker.io/$(image_of notebook)" . ;;
+  esac
 }
 
 start_service() {
