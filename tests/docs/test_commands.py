@@ -58,6 +58,8 @@ def click_fault(command: click.Command, words: list[str]) -> str | None:
     context = click.Context(command, info_name=command.name)
     try:
         _, left, _ = command.make_parser(context).parse_args(list(words))
+    except click.BadOptionUsage:  # `run --schedule`: prose names an option without its value
+        return None
     except click.UsageError as error:
         return error.format_message()
     if not isinstance(command, click.Group):
