@@ -21,6 +21,8 @@ LINE_LIMIT = 160
 LINES_TOLD = 10
 
 SHORTEST_SECONDS = 3600.0
+# A start that is missed is told no oftener.
+MISSED_SECONDS = 12 * 3600.0
 # Alertmanager forgets after 120 hours what it has sent, and would send it again.
 LONGEST_SECONDS = 119 * 3600.0
 
@@ -68,7 +70,7 @@ def missed_start(
         Words(f"next start: {next_start}", f"下次启动：{next_start}"),
         *_command(spec),
     )
-    lasting_seconds = _bounded(seconds_to_next + spec.grace_seconds)
+    lasting_seconds = _bounded(max(MISSED_SECONDS, seconds_to_next + spec.grace_seconds))
     labels = job_labels(spec, secrets.token_hex(6))
     return Event("TrainingJobMissedStart", "critical", at, said, lines, labels, lasting_seconds)
 

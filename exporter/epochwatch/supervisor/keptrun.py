@@ -23,7 +23,7 @@ from .publishing import Publisher
 from .signals import Signals
 from .state import counted, cut_off, is_open
 from .supervisor import Supervisor
-from .timetable import timetable_of
+from .timetable import is_to_be_told, timetable_of
 
 # EX_TEMPFAIL of sysexits.h: nothing is wrong, try again later.
 SKIPPED_EXIT_CODE = 75
@@ -113,6 +113,9 @@ class KeptRun:
         now = self._now()
         if self._timetable is None:
             return  # started by hand, by somebody who sees what is said
+        if not is_to_be_told(self._keeper.state, now):
+            return
+        self._keeper.change(lambda state: replace(state, missed_told=now))
         next_at = self._timetable.cron.next_after(now)
         self._supervisor.herald.tell(
             jobevents.missed_start(self._spec, now, self._when(now), self._when(next_at), said, next_at - now)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from .lock import run_lock, schedule_lock
 from .runner import Runner
 from .signals import Signals
 from .state import counted, cut_off, is_open
-from .timetable import Due, timetable_of
+from .timetable import Due, is_to_be_told, timetable_of
 
 
 class ScheduledJob:
@@ -190,6 +191,9 @@ class ScheduledJob:
 
     def _tell_missed(self, now: float, due_at: float, said: Words) -> None:
         LOGGER.warning("job %s %s", self.spec.name, said.en)
+        if not is_to_be_told(self._keeper.state, now):
+            return
+        self._keeper.change(lambda state: replace(state, missed_told=now))
         next_at = self._timetable.next_attempt(self._keeper.state, now)
         self._herald.tell(
             jobevents.missed_start(

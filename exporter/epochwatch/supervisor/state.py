@@ -15,6 +15,7 @@ class JobState:
     Attributes:
         next_start: What was promised; it moves on only when a run really starts.
         settled: Up to when every start of the schedule has become a run, was skipped, or was told to be missed.
+        missed_told: When people were told last that a start was missed, and no run has started since.
         runs: Ended runs by outcome, skipped starts among them.
         log_matches: Lines that matched, by pattern, over all runs.
     """
@@ -24,6 +25,7 @@ class JobState:
     grace_seconds: float | None = None
     next_start: float | None = None
     settled: float | None = None
+    missed_told: float | None = None
     last_start: float | None = None
     last_end: float | None = None
     last_success: float | None = None

@@ -16,6 +16,8 @@ from .state import JobState
 
 # A scheduler that looks once a second, on a busy machine, is never as late as this.
 SHORTEST_LATENESS_SECONDS = 60.0
+# As the shipped routes repeat what the rules have found out.
+TOLD_EVERY_SECONDS = 12 * 3600.0
 
 
 class Due(Enum):
@@ -39,9 +41,7 @@ class Timetable:
 
     def taken_up(self, state: JobState, now: float) -> JobState:
         """Gives the state with which a scheduler begins; what was promised by this schedule still holds."""
-        same = (state.schedule, state.timezone) == (self.cron.expression, self.cron.timezone)
-        # A promise from a time that is yet to come is one of a clock that was wrong.
-        holds = same and state.next_start is not None and state.settled is not None and state.settled <= now
+        holds = self._is_ours(state) and state.settled is not None and state.settled <= now
         return replace(
             state,
             schedule=self.cron.expression,
@@ -50,6 +50,12 @@ class Timetable:
             next_start=state.next_start if holds else self.cron.next_after(now),
             settled=state.settled if holds else now,
         )
+
+    def _is_ours(self, state: JobState) -> bool:
+        """Tells whether this schedule has made the state's promise; the machine's own zone may have changed since."""
+        if (state.schedule, state.timezone) != (self.cron.expression, self.cron.timezone):
+            return False
+        return state.next_start is not None and self.cron.next_after(state.next_start - 1) == state.next_start
 
     def due(self, state: JobState, now: float) -> Due:
         """Tells what is to be done now."""
@@ -66,11 +72,17 @@ class Timetable:
 
     def started(self, state: JobState, now: float) -> JobState:
         """Gives the state once a run has really started."""
-        return replace(state, last_start=now, settled=now, next_start=self.cron.next_after(now))
+        next_start = self.cron.next_after(now)
+        return replace(state, last_start=now, settled=now, next_start=next_start, missed_told=None)
 
     def left_out(self, state: JobState, now: float) -> JobState:
         """Gives the state once it is clear that the starts up to now make no run; the promise stays."""
         return replace(state, settled=now)
+
+
+def is_to_be_told(state: JobState, now: float) -> bool:
+    """Tells whether people should hear of a missed start now: not of each one that a long run keeps from coming."""
+    return state.missed_told is None or not 0 <= now - state.missed_told < TOLD_EVERY_SECONDS
 
 
 def timetable_of(spec: JobSpec) -> Timetable:

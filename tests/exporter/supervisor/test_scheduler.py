@@ -156,6 +156,18 @@ def test_a_start_while_the_last_run_goes_on_is_left_out(bench: Bench) -> None:
     assert event.lasting_seconds == 24 * 3600 + 600
 
 
+def test_a_run_of_hours_under_a_schedule_of_minutes_is_told_once(bench: Bench) -> None:
+    """Each start left out is counted, and people hear of the first."""
+    scheduler = bench.scheduler(bench.spec("sleep 60", schedule="* * * * *"))
+    bench.step(scheduler, "04T12:01", wait=False)
+    until(lambda: bench.metric("next_start_timestamp_seconds") == at("04T12:02"))
+    for minute in range(2, 12):
+        bench.step(scheduler, f"04T12:{minute:02}", wait=False)
+
+    assert bench.metric("runs_total", outcome="skipped") == 10
+    assert [event.name for event in bench.told.events] == ["TrainingJobMissedStart"]
+
+
 def test_the_next_start_after_one_left_out_runs(bench: Bench) -> None:
     """Once the long run is over, the schedule goes on and the promise with it."""
     scheduler = bench.scheduler(bench.spec("sleep 60"))

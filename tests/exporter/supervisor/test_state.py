@@ -23,6 +23,7 @@ FULL = JobState(
     grace_seconds=600.0,
     next_start=1_800_000_000.0,
     settled=1_799_900_000.5,
+    missed_told=1_799_800_000.0,
     last_start=1_799_900_000.5,
     last_end=1_799_903_600.0,
     last_success=1_799_903_600.0,

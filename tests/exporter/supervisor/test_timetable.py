@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
 
 import pytest
 
 from epochwatch.supervisor.cron import Cron
 from epochwatch.supervisor.state import JobState
-from epochwatch.supervisor.timetable import Due, Timetable
+from epochwatch.supervisor.timetable import Due, Timetable, is_to_be_told
 
 NIGHTLY = Timetable(Cron("0 2 * * *", "Asia/Shanghai"), grace_seconds=600)
 
@@ -81,6 +82,35 @@ def test_another_schedule_is_another_promise(state: JobState, expression: str, z
     assert taken_up.next_start == changed.cron.next_after(now)
     assert taken_up.grace_seconds == 60
     assert changed.due(taken_up, now) is Due.NOTHING
+
+
+def test_a_promise_of_another_zone_does_not_hold(state: JobState) -> None:
+    """The machine's own zone may change under a schedule that names none; nothing is missed by that."""
+    there = Timetable(Cron("0 2 * * *", "UTC"), grace_seconds=600)
+
+    moved = there.taken_up(replace(state, timezone="UTC"), at("05T03:00"))
+    assert moved.next_start == at("05T10:00")
+    assert there.due(moved, at("05T03:00")) is Due.NOTHING
+
+
+@pytest.mark.parametrize(
+    ("told", "now", "expected"),
+    [
+        (None, "05T02:00", True),
+        ("05T02:00", "05T02:01", False),
+        ("05T02:00", "05T13:59", False),
+        ("05T02:00", "05T14:00", True),
+        ("30T02:00", "05T14:00", True),
+    ],
+)
+def test_missed_starts_are_told_now_and_then(
+    state: JobState, told: str | None, now: str, expected: bool
+) -> None:
+    """A run of hours keeps many starts of every minute from coming; people hear of it twice a day."""
+    state = replace(state, missed_told=None if told is None else at(told))
+
+    assert is_to_be_told(state, at(now)) is expected
+    assert is_to_be_told(NIGHTLY.started(state, at(now)), at(now))
 
 
 def test_a_promise_without_grace_bears_a_busy_machine() -> None:
