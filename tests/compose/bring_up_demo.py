@@ -92,10 +92,12 @@ def test_a_port_is_published_on_the_loopback_interface_only(project: Project, se
 
 
 def test_grafana_is_provisioned(project: Project) -> None:
-    """Grafana, or what stands in for it, has read its settings and answers that it is well."""
+    """Grafana, or what stands in for it, has read its settings, is well, and is given all dashboards."""
     health = wait_for(lambda: project.get("grafana", "/api/health"), 60, "Grafana")
+    mounted = project.run_in("grafana", "ls", "/var/lib/grafana-dashboards").stdout.split()
 
     assert health["database"] == "ok"
+    assert mounted == sorted(path.name for path in (ROOT / "grafana/dashboards").iterdir())
 
 
 def test_prometheus_scrapes_everything(project: Project) -> None:
