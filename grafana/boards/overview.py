@@ -1,4 +1,8 @@
-"""Dashboard "Training overview": all runs at a glance, each one click from its own dashboard."""
+"""Dashboard "Training overview": all runs at a glance, each one click from its own dashboard.
+
+A store above several Prometheus servers holds the recorded `run:` series alone (docs/scaling.md): they stand in
+where the trainings' own are not there.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +24,7 @@ from grafana.board import (
     Words,
     board_link,
 )
-from grafana.boards.states import RUN_CODES, WORKING, coded
+from grafana.boards.states import RUN_CODES, TRAINING_CODE, WORKING, coded
 
 RUN = 'run=~"$run"'
 NOT_GOING = "no run is between its first epoch and its end"
@@ -34,12 +38,23 @@ def most(metric: str, more: str = "") -> str:
     return f"max by (run) ({metric}{{{RUN}{more}}})"
 
 
-# By the validation; by the training where a run has none.
+def mean(metric: str) -> str:
+    """Gives the mean of each run's devices."""
+    return f"avg by (run) ({metric}{{{RUN}}}) or avg by (run) (run:{metric}:avg{{{RUN}}})"
+
+
 def told(by: str, metric: str) -> str:
     """Gives a value of each run's validation, or of its training where it has none."""
-    return f'{by} by (run) ({metric}{{{RUN}, phase="validation"}}) or {by} by (run) ({metric}{{{RUN}, phase="train"}})'
+    return " or ".join(
+        f'{by} by (run) ({name}{{{RUN}, phase="{phase}"}})'
+        for name in (metric, f"run:{metric}:{by}")
+        for phase in ("validation", "train")
+    )
 
 
+# A run that a store knows by its recorded series alone.
+KNOWN_ABOVE = f"max by (run) (run:training_active:max{{{RUN}}} == 1) unless on (run) training_run_state"
+STATE = f"{coded('training_run_state', 'run', RUN, RUN_CODES)} or ({KNOWN_ABOVE}) * {TRAINING_CODE}"
 # By the pace of this process: what a resume brought along was not made by it. Epochs first, else steps.
 TIME_LEFT = (
     f"(({most('training_planned_epochs')} - {most('training_epochs')})"
@@ -54,6 +69,7 @@ DONE = (
     f"{most('training_epochs')} / {most('training_planned_epochs')}"
     f" or {most('training_global_step')} / {most('training_planned_steps')}"
 )
+EPOCHS = f"{most('training_epochs')} or {most('run:training_epochs:max')}"
 BADLY_ENDED = ', state=~"failed|interrupted"'
 FIRING = f'ALERTS{{{RUN}, run!="", alertstate="firing"}}'
 
@@ -67,7 +83,11 @@ NOW = Section(
                 "正在启动、训练、评估或保存检查点的任务数。",
             ),
             "none",
-            (Query(f"count({most('training_run_state', f', {WORKING}')} == 1) or vector(0)"),),
+            (
+                Query(
+                    f"count({most('training_run_state', f', {WORKING}')} == 1 or {KNOWN_ABOVE}) or vector(0)"
+                ),
+            ),
             steps=((None, GREEN),),
             decimals=0,
         ),
@@ -106,7 +126,12 @@ NOW = Section(
             Words("GPU utilization", "GPU 利用率"),
             Words("Mean of all these devices.", "所有 GPU 的平均利用率。"),
             "percentunit",
-            (Query(f"avg(training_gpu_utilization_ratio{{{RUN}}})"),),
+            (
+                Query(
+                    f"avg(training_gpu_utilization_ratio{{{RUN}}})"
+                    f" or avg(run:training_gpu_utilization_ratio:avg{{{RUN}}})"
+                ),
+            ),
             decimals=0,
             steps=((None, RED), (0.3, YELLOW), (0.7, GREEN)),
             absent=NO_GPU,
@@ -115,7 +140,11 @@ NOW = Section(
             Words("GPU power", "GPU 功耗"),
             Words("Drawn by all these devices together.", "所有 GPU 的功耗之和。"),
             "watt",
-            (Query(f"sum(training_gpu_power_watts{{{RUN}}})"),),
+            (
+                Query(
+                    f"sum(training_gpu_power_watts{{{RUN}}}) or sum(run:training_gpu_power_watts:sum{{{RUN}}})"
+                ),
+            ),
             absent=NO_GPU,
         ),
         Table(
@@ -132,11 +161,11 @@ NOW = Section(
             columns=(
                 Column(
                     Words("State", "状态"),
-                    coded("training_run_state", "run", RUN, RUN_CODES),
+                    STATE,
                     width=110,
                     codes=RUN_CODES,
                 ),
-                Column(Words("Epoch", "轮次"), most("training_epochs"), decimals=0, width=75),
+                Column(Words("Epoch", "轮次"), EPOCHS, decimals=0, width=75),
                 Column(Words("Planned", "计划"), most("training_planned_epochs"), decimals=0, width=80),
                 Column(Words("Done", "完成"), DONE, "percentunit", 0, width=140, meter=1),
                 Column(
@@ -169,7 +198,7 @@ NOW = Section(
                 ),
                 Column(
                     Words("GPU", "GPU 利用率"),
-                    f"avg by (run) (training_gpu_utilization_ratio{{{RUN}}})",
+                    mean("training_gpu_utilization_ratio"),
                     "percentunit",
                     0,
                     width=140,
@@ -197,7 +226,7 @@ NOW = Section(
                 "各任务各时段在做什么；空白表示没有抓到数据。",
             ),
             "none",
-            (Query(coded("training_run_state", "run", RUN, RUN_CODES), "{{run}}"),),
+            (Query(STATE, "{{run}}"),),
             width=14,
             height=8,
             codes=RUN_CODES,
@@ -259,7 +288,8 @@ COMPARED = Section(
             "short",
             (
                 Query(
-                    f"sum by (run) (rate(training_samples_total{{{RUN}}}[$__rate_interval]))",
+                    f"sum by (run) (rate(training_samples_total{{{RUN}}}[$__rate_interval]))"
+                    f" or sum by (run) (run:training_samples:rate5m{{{RUN}}})",
                     "{{run}}",
                 ),
             ),
@@ -290,7 +320,7 @@ COMPARED = Section(
             Words("GPU utilization", "GPU 利用率"),
             Words("Mean of a run's devices.", "各任务所用 GPU 的平均利用率。"),
             "percentunit",
-            (Query(f"avg by (run) (training_gpu_utilization_ratio{{{RUN}}})", "{{run}}"),),
+            (Query(mean("training_gpu_utilization_ratio"), "{{run}}"),),
             width=8,
             low=0,
             high=1,
@@ -299,6 +329,8 @@ COMPARED = Section(
     ),
 )
 
+RUNS = 'label_values({__name__=~"training_run_info|run:training_active:max"}, run)'
+
 OVERVIEW = Board(
     uid="epochwatch-overview",
     title=Words("Training overview", "训练总览"),
@@ -306,6 +338,6 @@ OVERVIEW = Board(
         "All trainings at a glance: what they do, how far they are, how well they learn, and what is wrong.",
         "所有训练任务一览：在做什么、进度如何、学得如何、哪里有问题。",
     ),
-    variables=(Variable("run", Words("Run", "任务"), "label_values(training_run_info, run)", several=True),),
+    variables=(Variable("run", Words("Run", "任务"), RUNS, several=True),),
     sections=(NOW, COMPARED),
 )

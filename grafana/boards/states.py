@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from grafana.board import BLUE, GREEN, GREY, ORANGE, PURPLE, RED, YELLOW, Code, Words
 
+TRAINING_CODE = 3
 RUN_CODES = (
     Code(1, Words("finished", "已完成"), "dark-green"),
     Code(2, Words("starting", "启动中"), GREY),
-    Code(3, Words("training", "训练中"), GREEN),
+    Code(TRAINING_CODE, Words("training", "训练中"), GREEN),
     Code(4, Words("evaluating", "评估中"), BLUE),
     Code(5, Words("checkpointing", "保存检查点"), PURPLE),
     Code(6, Words("interrupted", "已中断"), ORANGE),
@@ -25,8 +26,7 @@ WORKING = 'state=~"starting|training|evaluating|checkpointing"'
 
 
 def coded(metric: str, by: str, selector: str, codes: tuple[Code, ...]) -> str:
-    """Takes a family of 0/1 series with a label `state`, "
-    "gives one series by `by` whose value is the state's code."""
+    """Takes 0/1 series with a label `state`, gives one series by `by` whose value is the state's code."""
     worst_first = sorted(codes, key=lambda code: -code.value)
     terms = (f'({metric}{{{selector}, state="{code.text.en}"}} == 1) * {code.value}' for code in worst_first)
     return f"max by ({by}) ({' or '.join(terms)})"

@@ -106,6 +106,48 @@ def test_every_query_has_data_in_a_history(stack: Stack) -> None:
             assert values_of(prometheus.url, variable.query, end), f"{board.uid}: {variable.name}"
 
 
+RECORDED = {
+    "run:training_active:max": "",
+    "run:training_epochs:max": "",
+    "run:training_loss:avg": ',phase="train"',
+    "run:training_loss_best:min": ',phase="train"',
+    "run:training_accuracy_best_ratio:max": ',phase="validation"',
+    "run:training_gpu_utilization_ratio:avg": "",
+    "run:training_samples:rate5m": "",
+}
+
+
+def test_the_overview_shows_runs_that_a_store_knows_by_recording_rules_alone(stack: Stack) -> None:
+    """A store above several servers, which is sent `run:` series and no rank's, still has its runs in the overview."""
+    end = time.time() // 15 * 15
+    text = stack.directory / "history.om"
+    samples = [f'{name}{{run="far"{more}}} 1 {end:.0f}\n' for name, more in RECORDED.items()]
+    text.write_text("".join(samples) + "# EOF\n")
+    prometheus = with_history(stack, text)
+    queries = [
+        one for one in all_asked(__rate_interval="5m", run="far", __range="10m") if one.where in OF_FAR
+    ]
+
+    runs = {
+        one.where: [
+            series["metric"].get("run")
+            for series in answer(prometheus.url, "query", query=one.expr, time=end)
+        ]
+        for one in queries
+    }
+
+    assert runs == {where: ["far"] for where in OF_FAR}
+    run_variable = BOARDS["overview"].variables[0].query
+    assert values_of(prometheus.url, run_variable, end) == ["far"]
+
+
+OF_FAR = (
+    *(f"overview: Runs {letter}" for letter in "ABFGHJ"),
+    "overview: States A",
+    "overview: Loss A",
+    "overview: Throughput A",
+)
+
 # A run is in a pod or a supervisor's job, goes on or has ended: no one run has all of it.
 IN_A_POD = re.compile(r"training-run: (CPU|Memory) B")
 ENDED = re.compile(r"training-run: mark (Ends|New best losses)")

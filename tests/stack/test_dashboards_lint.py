@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -168,3 +169,29 @@ def test_the_command_names_the_fault_and_fails(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert done.stdout.startswith(f"{path}:")
     assert done.stderr == ""
+
+
+def test_a_query_broken_in_the_builder_alone_is_named_there(tmp_path: Path) -> None:
+    """Before the files are built anew: the builder's panel and line, and that the files differ."""
+    pytest.importorskip("grafana_foundation_sdk", reason="the SDK needs Python 3.11")
+    for folder, left_out in (("grafana", ["node_modules", "schema/node_modules"]), ("prometheus", [])):
+        shutil.copytree(ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns(*left_out))
+    (tmp_path / "alertbridge" / "alertbridge").mkdir(parents=True)
+    shutil.copy(ROOT / "alertbridge/alertbridge/metrics.py", tmp_path / "alertbridge/alertbridge")
+    builder = tmp_path / "grafana" / "boards" / "training_run.py"
+    good, bad = 'f"max(training_gradient_norm{{{RUN}}})"', 'f"max(training_gradient_norm{{{RUN}}}"'
+    text = builder.read_text(encoding="utf-8")
+    assert text.count(good) == 1
+    builder.write_text(text.replace(good, bad), encoding="utf-8")
+
+    command = [sys.executable, "-W", "ignore::DeprecationWarning", "-m", "grafana.lint"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
+
+    files = [f"grafana/{folder}/training-run.json" for folder in ("dashboards", "dashboards-zh")]
+    titles = ("Gradient norm", "梯度范数")
+    assert done.returncode == 1
+    for file, title in zip(files, titles, strict=True):
+        fault = "query A: the expression does not parse: unclosed left parenthesis"
+        assert f"{file}:1: differs from what is built; run: python -m grafana.build" in done.stdout
+        place = re.escape(f'panel "{title}" ({stated_at("Gradient norm")}): {fault}')
+        assert re.search(rf"{re.escape(file)}:\d+: {place}", done.stdout), done.stdout
