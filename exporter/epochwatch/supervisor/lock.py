@@ -46,12 +46,13 @@ class Lock:
             if not _locked(descriptor):
                 os.close(descriptor)
                 return False
-            os.ftruncate(descriptor, 0)
-            os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
         except OSError as error:
             os.close(descriptor)
             raise self._unusable(error) from error
         self._descriptor = descriptor
+        with contextlib.suppress(OSError):  # the disk is full; who holds it is a courtesy
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
         return True
 
     def is_held(self) -> bool:

@@ -111,12 +111,16 @@ class StateFile:
     @contextlib.contextmanager
     def _alone(self) -> Iterator[None]:
         # A scheduler and a run by hand may both have something to write about one job.
+        path = self.path.with_suffix(".lock")
+        descriptor = None
         try:
-            descriptor = os.open(self.path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        except OSError as error:
-            raise _unusable(self.path.parent, error) from error
-        try:
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
             fcntl.flock(descriptor, fcntl.LOCK_EX)
+        except OSError as error:
+            if descriptor is not None:
+                os.close(descriptor)
+            raise _unusable(path, error) from error
+        try:
             yield
         finally:
             os.close(descriptor)

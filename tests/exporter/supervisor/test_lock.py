@@ -87,6 +87,19 @@ def test_a_process_left_behind_does_not_keep_a_released_lock(tmp_path: Path) -> 
     holder.wait()
 
 
+def test_a_full_disk_does_not_loosen_it(tmp_path: Path) -> None:
+    """A lock is held although its holder's number cannot be written; it is then nobody's by name."""
+    script = (
+        "import resource, signal, sys; from pathlib import Path\n"
+        "from epochwatch.supervisor.lock import run_lock\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))\n"
+        "first, second = (run_lock(Path(sys.argv[1]), 'nightly') for _ in range(2))\n"
+        "assert first.acquire() and not second.acquire() and second.holder() == 'another process'"
+    )
+
+    assert subprocess.run([sys.executable, "-c", script, tmp_path], check=False).returncode == 0
+
+
 def test_a_file_that_cannot_be_locked(tmp_path: Path) -> None:
     """The error says which file, why, and which option to use."""
     with pytest.raises(StateError, match=r"missing.* cannot be locked: No such file.*--state-dir"):

@@ -161,6 +161,30 @@ def test_updates_of_two_processes_both_count(tmp_path: Path) -> None:
     assert StateFile(tmp_path, "nightly").read().runs == {"success": 40, "failure": 40}
 
 
+def test_a_writer_killed_at_any_moment_leaves_a_whole_file(tmp_path: Path) -> None:
+    """kill -9 in the middle of writing loses no more than the last change, and damages nothing."""
+    script = (
+        "import sys; from pathlib import Path; from epochwatch.supervisor.ended import Outcome\n"
+        "from epochwatch.supervisor.state import counted\n"
+        "from epochwatch.supervisor.statefile import StateFile\n"
+        "file = StateFile(Path(sys.argv[1]), 'nightly')\n"
+        "while True: print(file.update(lambda state: counted(state, Outcome.SUCCESS)).runs['success'], flush=True)"
+    )
+    reached = 0
+    for written in (1, 7, 20):
+        writer = subprocess.Popen([sys.executable, "-c", script, tmp_path], stdout=subprocess.PIPE, text=True)
+        assert writer.stdout is not None
+        with writer.stdout:
+            for _ in range(written):
+                reached = int(writer.stdout.readline())
+            writer.kill()
+            reached = max([reached, *map(int, writer.stdout.read().split("\n")[:-1])])
+        writer.wait()
+        assert StateFile(tmp_path, "nightly").read().runs["success"] in (reached, reached + 1)
+
+    assert not list(tmp_path.glob("*damaged*"))
+
+
 def test_who_still_knows_does_not_forget_with_the_file(tmp_path: Path) -> None:
     """A file that is deleted or damaged under a running scheduler is written anew from what that knows."""
     file = StateFile(tmp_path, "nightly")
