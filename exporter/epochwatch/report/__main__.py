@@ -20,7 +20,8 @@ NICENESS = 10
 def main(run_id: str) -> int:
     """Makes the report of a run and gives the exit code."""
     os.nice(NICENESS)  # another training may run on this machine by now
-    read = os.environ.get
+    given = {name: text for name, text in os.environ.items() if text}
+    read = given.get
     threshold = read("EPOCHWATCH_THRESHOLD")
     wish = Wish(
         baseline=read("EPOCHWATCH_BASELINE"),
