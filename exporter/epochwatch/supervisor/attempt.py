@@ -7,6 +7,7 @@ import math
 import os
 import selectors
 import signal
+import threading
 import time
 from collections.abc import Callable
 from typing import NamedTuple
@@ -82,23 +83,28 @@ class Attempt:
         return End(reaped, self._timed_out, self._stopped_by)
 
     def _wait(self) -> None:
-        end = os.pidfd_open(self._child.pid)
-        with contextlib.closing(selectors.DefaultSelector()) as selector:
+        end = Signals()
+        watch = threading.Thread(target=self._announce_end, args=(end,), name="epochwatch-end", daemon=True)
+        watch.start()
+        with contextlib.closing(end), contextlib.closing(selectors.DefaultSelector()) as selector:
             selector.register(end, selectors.EVENT_READ)
             selector.register(self._signals, selectors.EVENT_READ)
-            try:
-                while True:
-                    self._watch_keys(selector)
-                    ready = {key.fd for key, _ in selector.select(self._seconds_to_timer())}
-                    if end in ready:
-                        return
-                    for number in self._signals.take():
-                        self._pass_on(number)
-                    if STDIN in ready:
-                        self._pass_keys(selector)
-                    self._on_time()
-            finally:
-                os.close(end)
+            while True:
+                self._watch_keys(selector)
+                ready = {key.fd for key, _ in selector.select(self._seconds_to_timer())}
+                if end.fileno() in ready:
+                    watch.join()
+                    return
+                for number in self._signals.take():
+                    self._pass_on(number)
+                if STDIN in ready:
+                    self._pass_keys(selector)
+                self._on_time()
+
+    def _announce_end(self, end: Signals) -> None:
+        # A thread and not a pidfd: conda's Python and old kernels have none.
+        self._nursery.await_end(self._child.pid)
+        end.put(0)
 
     def _seconds_to_timer(self) -> float:
         due = min(self._deadline if not self._timed_out else math.inf, self._kill_at)

@@ -10,10 +10,9 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
-import select
 import signal
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from threading import Lock
 from typing import NamedTuple
 
@@ -58,6 +57,10 @@ class Nursery:
             self._orphans_cpu_seconds[child.pid] = 0.0
             self._run_ids[child.pid] = run_id
         return child
+
+    def await_end(self, pid: int) -> None:
+        """Blocks until a command has ended, and leaves it to be reaped."""
+        os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
 
     def reap(self, pid: int) -> Reaped:
         """Waits for a command that was started, and forgets it."""
@@ -138,23 +141,19 @@ def _private_bytes(process: psutil.Process) -> int:
     return int(memory.rss - memory.shared)
 
 
-def _wait(processes: Iterable[psutil.Process], seconds: float) -> bool:
+def _wait(processes: Sequence[psutil.Process], seconds: float) -> bool:
     """Waits until all have ended, so long at most, and tells whether they have."""
     deadline = time.monotonic() + seconds
-    with contextlib.ExitStack() as opened:
-        poll = select.poll()
-        waiting = 0
-        for process in processes:
-            with contextlib.suppress(OSError):
-                end = os.pidfd_open(process.pid)
-                opened.callback(os.close, end)
-                poll.register(end, select.POLLIN)
-                waiting += 1
-        while waiting:
-            ended = poll.poll(max(0.0, deadline - time.monotonic()) * 1000)
-            if not ended:
-                return False
-            for end, _ in ended:
-                poll.unregister(end)
-                waiting -= 1
+    pause = 0.01
+    while any(map(_is_alive, processes)):
+        if time.monotonic() >= deadline:
+            return False
+        time.sleep(pause)
+        pause = min(2 * pause, 0.5)
     return True
+
+
+def _is_alive(process: psutil.Process) -> bool:
+    with contextlib.suppress(psutil.Error):
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    return False

@@ -58,6 +58,10 @@ class Signals:
     def fileno(self) -> int:
         return self._read_end
 
+    def wakeup_fileno(self) -> int:
+        """Gives where a byte wakes who waits for `fileno`."""
+        return self._write_end
+
     def close(self) -> None:
         """Closes the descriptors."""
         for end in (self._read_end, self._write_end):
@@ -76,11 +80,14 @@ def received(signals: Signals, numbers: tuple[int, ...] = FORWARDED) -> Iterator
         signals.put(number)
 
     previous = {}
+    # The kernel may give a signal to any thread, and the main one, which alone runs handlers, would sleep on.
+    woken = signal.set_wakeup_fd(signals.wakeup_fileno(), warn_on_full_buffer=False)
     for number in numbers:
         if signal.getsignal(number) not in (None, signal.SIG_IGN):
             previous[number] = signal.signal(number, on_signal)
     try:
         yield
     finally:
+        signal.set_wakeup_fd(woken)
         for number, handler in previous.items():
             signal.signal(number, handler)

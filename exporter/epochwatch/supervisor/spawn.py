@@ -1,9 +1,10 @@
 """Starts the command with its output in our hands: through pipes, or a pseudo-terminal where ours is a terminal.
 
 Each of the three standard streams that is a terminal here is one for the command too, so that progress bars, colours
-and window sizes are what they would be; each other output is a pipe. posix_spawn and not subprocess, because only the
-command itself can make the terminal its controlling one (by opening it as the leader of a new session), and Python code
-between fork and exec is not safe beside the threads of the endpoint.
+and window sizes are what they would be; each other output is a pipe. Only the command's own process can make the
+terminal its controlling one, by opening it as the leader of a new session; a shell does that before it becomes the
+command, since Python code between fork and exec is not safe beside the threads of the endpoint. (posix_spawn could do
+it without a shell, but not in a Python that was built for an old glibc, as conda's are.)
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import contextlib
 import fcntl
 import os
 import shutil
-import signal
+import subprocess
 import termios
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,8 +23,8 @@ STDIN, STDOUT, STDERR = 0, 1, 2
 # The most that a user who is not root may ask for (pipe(7)); a pipe of 64 KiB makes eight times as many switches.
 PIPE_BYTES = 1 << 20
 
-_SHELL = "/bin/sh"
-_CHANGE_DIRECTORY = 'cd -- "$0" && exec "$@"'
+# Opens the terminal and lets it go again; it stays the session's.
+_TAKE_TERMINAL = ("/bin/sh", "-c", ': <>"$0" && exec "$@"')
 
 
 class CannotStartError(Exception):
@@ -71,23 +72,22 @@ def spawn(
     Raises:
         CannotStartError: If there is no such command, or it cannot be executed.
     """
+    argv = _located(command, env, cwd)
     terminals = [number for number in (STDIN, STDOUT, STDERR) if os.isatty(number)]
     with contextlib.ExitStack() as ours, contextlib.ExitStack() as theirs:
-        # A descriptor that is put in its own place stays open at exec.
-        actions: list[tuple[object, ...]] = [(os.POSIX_SPAWN_DUP2, each, each) for each in inherited]
+        outputs = dict.fromkeys((STDIN, STDOUT, STDERR))
         streams: list[Stream] = []
         master = None
         if terminals:
-            master, name = _open_terminal(ours, theirs)
+            master, slave = _open_terminal(ours, theirs)
             streams.append(Stream(master, next((n for n in (STDOUT, STDERR) if n in terminals), STDIN)))
-            # Opened by the session's leader, it becomes its controlling terminal.
-            actions.append((os.POSIX_SPAWN_OPEN, terminals[0], name, os.O_RDWR, 0))
-            actions += [(os.POSIX_SPAWN_DUP2, terminals[0], number) for number in terminals[1:]]
+            outputs |= dict.fromkeys(terminals, slave)
+            argv = [*_TAKE_TERMINAL, os.ttyname(slave), *argv]
         for numbers in _shared([number for number in (STDOUT, STDERR) if number not in terminals]):
             read_end, write_end = _open_pipe(ours, theirs)
             streams.append(Stream(read_end, numbers[0]))
-            actions += [(os.POSIX_SPAWN_DUP2, write_end, number) for number in numbers]
-        pid = _start(_located(command, env, cwd), env, actions)
+            outputs |= dict.fromkeys(numbers, write_end)
+        pid = _start(argv, env, cwd, outputs, inherited)
         ours.pop_all()
     return Child(pid, tuple(streams), master)
 
@@ -116,7 +116,7 @@ def _open_pipe(ours: contextlib.ExitStack, theirs: contextlib.ExitStack) -> tupl
     return read_end, write_end
 
 
-def _open_terminal(ours: contextlib.ExitStack, theirs: contextlib.ExitStack) -> tuple[int, str]:
+def _open_terminal(ours: contextlib.ExitStack, theirs: contextlib.ExitStack) -> tuple[int, int]:
     master, slave = os.openpty()
     ours.callback(os.close, master)
     theirs.callback(os.close, slave)
@@ -125,22 +125,20 @@ def _open_terminal(ours: contextlib.ExitStack, theirs: contextlib.ExitStack) -> 
     attributes = termios.tcgetattr(slave)
     attributes[1] &= ~termios.OPOST
     termios.tcsetattr(slave, termios.TCSANOW, attributes)
-    return master, os.ttyname(slave)
+    return master, slave
 
 
 def _located(command: Sequence[str], env: Mapping[str, str], cwd: Path | None) -> list[str]:
     program = command[0]
-    if "/" not in program:
-        found = shutil.which(program, path=env.get("PATH", os.defpath))
-        if found is None:
-            raise CannotStartError(f"{program}: no such command on the PATH", 127)
-        program = found
-    if cwd is None:
-        return [program, *command[1:]]
-    if not cwd.is_dir():
+    if cwd is not None and not cwd.is_dir():
         raise CannotStartError(f"{cwd}: no such directory to start in", 126)
-    _executable(cwd / program)
-    return [_SHELL, "-c", _CHANGE_DIRECTORY, str(cwd), program, *command[1:]]
+    if "/" in program:
+        _executable(Path(program) if cwd is None else cwd / program)
+        return list(command)
+    found = shutil.which(program, path=env.get("PATH", os.defpath))
+    if found is None:
+        raise CannotStartError(f"{program}: no such command on the PATH", 127)
+    return [found, *command[1:]]
 
 
 def _executable(path: Path) -> None:
@@ -150,21 +148,29 @@ def _executable(path: Path) -> None:
         raise CannotStartError(f"{path}: not an executable file", 126)
 
 
-def _start(argv: list[str], env: Mapping[str, str], actions: list[tuple[object, ...]]) -> int:
+def _start(
+    argv: list[str],
+    env: Mapping[str, str],
+    cwd: Path | None,
+    outputs: Mapping[int, int | None],
+    inherited: Sequence[int],
+) -> int:
     try:
-        return os.posix_spawn(
-            argv[0],
+        process = subprocess.Popen(
             argv,
-            env,
-            file_actions=actions,
-            setsid=True,
-            # Python ignores these two; commands expect to die of them.
-            setsigdef=[signal.SIGPIPE, signal.SIGXFSZ],
-            setsigmask=[],
+            env=env,
+            cwd=cwd,
+            stdin=outputs[STDIN],
+            stdout=outputs[STDOUT],
+            stderr=outputs[STDERR],
+            start_new_session=True,
+            pass_fds=inherited,
         )
     except OSError as error:
-        _executable(Path(argv[0]))
         text = error.strerror or str(error)
         if isinstance(error, FileNotFoundError):
             text = "its interpreter, the #! line's, is not there"
         raise CannotStartError(f"{argv[0]}: {text}", 126) from error
+    # The nursery waits for it. Left to itself, Popen would do so too, or warn that nobody has.
+    process.returncode = 0
+    return process.pid

@@ -1,6 +1,7 @@
 """`epochwatch run` as a process of its own, on a free loopback port."""
 
 import os
+import secrets
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -10,6 +11,17 @@ import pytest
 
 RUN = (sys.executable, "-W", "error", "-m", "epochwatch.cli", "run", "--port", "0", "--addr", "127.0.0.1")
 Supervise = Callable[..., subprocess.Popen[bytes]]
+
+
+@pytest.fixture
+def nap() -> str:
+    """Gives a command that sleeps for an hour and that nobody else runs, to be looked for."""
+    return f"sleep 3217.{secrets.randbelow(10**9):09d}"
+
+
+def is_running(command: str) -> bool:
+    """Tells whether a process of exactly this command line is there."""
+    return subprocess.run(["pgrep", "-fx", command], capture_output=True, check=False).returncode == 0
 
 
 @pytest.fixture(autouse=True)

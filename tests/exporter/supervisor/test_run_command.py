@@ -12,15 +12,10 @@ from tests.exporter.conftest import Scrape, scrape, wait_until
 
 from epochwatch.supervisor.supervisor import inherited, read_settings
 
-from .conftest import RUN
+from .conftest import RUN, is_running
 
 Run = Callable[..., "subprocess.CompletedProcess[bytes]"]
 Supervise = Callable[..., "subprocess.Popen[bytes]"]
-
-
-def is_running(pattern: str) -> bool:
-    """Tells whether a process with this in its command line is there."""
-    return subprocess.run(["pgrep", "-f", pattern], capture_output=True, check=False).returncode == 0
 
 
 @pytest.mark.parametrize(
@@ -165,20 +160,20 @@ def test_a_full_disk_costs_the_log_and_not_the_job(run: Run) -> None:
     assert b"log_file: /dev/full cannot be written (No space left on device)" in done.stderr
 
 
-def test_what_the_command_left_running_is_ended(run: Run) -> None:
+def test_what_the_command_left_running_is_ended(run: Run, nap: str) -> None:
     """Neither a background process nor one that has left the session outlives the command."""
-    script = "sleep 3217.125 & setsid sleep 3217.125 & sleep 0.2; exit 4"
+    script = f"{nap} & setsid {nap} & sleep 0.2; exit 4"
     assert run([], ["sh", "-c", script]).returncode == 4
-    assert not is_running("sleep 3217.125")
+    assert not is_running(nap)
 
 
 @pytest.mark.parametrize(("ignores", "code"), [(False, 143), (True, 137)])
-def test_a_time_that_is_up_ends_everything(run: Run, ignores: bool, code: int) -> None:
+def test_a_time_that_is_up_ends_everything(run: Run, nap: str, ignores: bool, code: int) -> None:
     """SIGTERM first, SIGKILL for what does not listen."""
-    script = ("trap '' TERM; " if ignores else "") + "sleep 3217.375 & sleep 3217.375; sleep 3217.375"
+    script = ("trap '' TERM; " if ignores else "") + f"{nap} & {nap}; {nap}"
     done = run(["--timeout", "1s", "--stop-grace", "0.3s"], ["sh", "-c", script])
     assert done.returncode == code
-    assert not is_running("sleep 3217.375")
+    assert not is_running(nap)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP, signal.SIGINT])

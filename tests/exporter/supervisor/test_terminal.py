@@ -1,14 +1,13 @@
 """`epochwatch run` in front of a terminal: it is there for the command as if nobody stood between."""
 
 import os
-import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from .conftest import RUN
+from .conftest import RUN, is_running
 from .terminal_user import TerminalUser
 
 Sit = Callable[..., TerminalUser]
@@ -22,7 +21,7 @@ for line in sys.stdin:
 STUBBORN = """
 import os, signal, subprocess, sys, time
 signal.signal(signal.SIGINT, lambda number, frame: print("saving", flush=True))
-child = subprocess.Popen(["sleep", "3217.25"])
+child = subprocess.Popen("{nap}".split())
 print("ready", flush=True)
 while True:
     time.sleep(0.1)
@@ -102,15 +101,15 @@ def test_ctrl_c_once_lets_the_command_end_itself(sit: Sit) -> None:
     assert user.wait() == 5
 
 
-def test_ctrl_c_twice_kills_the_command_and_all_it_started(sit: Sit) -> None:
+def test_ctrl_c_twice_kills_the_command_and_all_it_started(sit: Sit, nap: str) -> None:
     """The first is the command's, who may ignore it; the second leaves nothing."""
-    user = sit(STUBBORN)
+    user = sit(STUBBORN.format(nap=nap))
     user.look_for(b"ready")
     user.type(b"\x03")
     user.look_for(b"saving")
     user.type(b"\x03")
     assert user.wait() == 137
-    assert subprocess.run(["pgrep", "-f", "sleep 3217.25"], capture_output=True, check=False).stdout == b""
+    assert not is_running(nap)
 
 
 def test_a_pipeline_keeps_keys_and_bytes(sit: Sit) -> None:
