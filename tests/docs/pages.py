@@ -44,10 +44,12 @@ def tokens(page: Path) -> tuple[Token, ...]:
 def links(page: Path) -> Iterator[str]:
     """Gives the targets of a page's links and pictures."""
     for token in tokens(page):
-        for child in token.children or ():
+        for child in (token, *(token.children or ())):
             target = child.attrGet("href") or child.attrGet("src")
             if isinstance(target, str):
                 yield target
+            if child.type.startswith("html_"):
+                yield from re.findall(r'(?:src|href)="([^"]+)"', child.content)
 
 
 @cache
