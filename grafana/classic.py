@@ -1,4 +1,4 @@
-"""Takes a `Board`, gives the JSON that Grafana provisions: the house style of every panel is here.
+"""Takes a `Board`, gives the JSON that Grafana provisions.
 
 It is classic JSON: Grafana 13 refuses the v2 form in file provisioning. What the SDK leaves out is set by hand:
 panel ids, query letters, transformations of tables.
@@ -11,14 +11,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from grafana.board import (
-    BLUE,
-    RED,
-    Bands,
     Board,
-    Code,
-    Column,
-    Curve,
-    Key,
     Language,
     Mark,
     Meters,
@@ -26,22 +19,13 @@ from grafana.board import (
     Panel,
     Query,
     Section,
-    Steps,
     Table,
     Variable,
     Words,
     queries_of,
 )
-from grafana_foundation_sdk.builders import (
-    bargauge,
-    common,
-    dashboard,
-    prometheus,
-    stat,
-    statetimeline,
-    table,
-    timeseries,
-)
+from grafana.kinds import drawn
+from grafana_foundation_sdk.builders import dashboard, prometheus
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.models import common as common_types
 from grafana_foundation_sdk.models import dashboard as types
@@ -149,7 +133,7 @@ def _add_section(builder: dashboard.Dashboard, section: Section, language: Langu
 
 def _panel(panel: Panel, language: Language) -> Any:
     builder = (
-        _drawn(panel, language)
+        drawn(panel, language)
         .title(panel.title.say(language))
         .description(panel.description.say(language))
         .datasource(SOURCE)
@@ -174,242 +158,6 @@ def _target(letter: str, query: Query, panel: Panel) -> prometheus.Dataquery:
     if isinstance(panel, Meters) or (isinstance(panel, Number) and not panel.trend):
         return builder.instant().format(PromQueryFormat.TIME_SERIES)
     return builder.range()
-
-
-def _drawn(panel: Panel, language: Language) -> Any:
-    if isinstance(panel, Curve):
-        return _curve(panel)
-    if isinstance(panel, Number):
-        return _number(panel, language)
-    if isinstance(panel, Bands):
-        return _bands(panel, language)
-    if isinstance(panel, Meters):
-        return _meters(panel)
-    if isinstance(panel, Table):
-        return _table(panel, language)
-    raise TypeError(f"{type(panel).__name__} is no kind of panel that can be drawn")
-
-
-def _curve(panel: Curve) -> timeseries.Panel:
-    builder = (
-        timeseries.Panel()
-        .line_width(1 if panel.bars else 2)
-        .fill_opacity(_filling(panel))
-        .show_points(common_types.VisibilityMode.NEVER if panel.bars else common_types.VisibilityMode.AUTO)
-        .draw_style(common_types.GraphDrawStyle.BARS if panel.bars else common_types.GraphDrawStyle.LINE)
-        .axis_border_show(False)
-        .color_scheme(dashboard.FieldColor().mode(types.FieldColorModeId.PALETTE_CLASSIC))
-        .legend(
-            common.VizLegendOptions()
-            .show_legend(True)
-            .display_mode(common_types.LegendDisplayMode.LIST)
-            .placement(common_types.LegendPlacement.BOTTOM)
-            .calcs([] if panel.bars or panel.many else ["lastNotNull"])
-        )
-        .tooltip(
-            common.VizTooltipOptions()
-            .mode(common_types.TooltipDisplayMode.MULTI)
-            .sort(common_types.SortOrder.DESCENDING)
-        )
-    )
-    if panel.low is not None:
-        builder = builder.min(panel.low)
-    if panel.high is not None:
-        builder = builder.max(panel.high)
-    if panel.stacked:
-        builder = builder.stacking(common.StackingConfig().mode(common_types.StackingMode.NORMAL).group("A"))
-    if panel.logarithmic:
-        builder = builder.scale_distribution(
-            common.ScaleDistributionConfig().type(common_types.ScaleDistribution.LOG).log(10)
-        )
-    if panel.limit is not None:
-        builder = builder.thresholds(
-            _thresholds(((None, "transparent"), (panel.limit, RED)))
-        ).thresholds_style(
-            common.GraphThresholdsStyleConfig().mode(common_types.GraphThresholdsStyleMode.DASHED)
-        )
-    if panel.bars:
-        builder = builder.axis_soft_max(1)
-    if panel.every:
-        builder = builder.interval(panel.every)
-    for name in panel.dashed:
-        builder = builder.override_by_name(name, _properties(_DASHED))
-    for name, colour in panel.colours:
-        builder = builder.override_by_name(name, _properties({"color": _fixed(colour)}))
-    return builder
-
-
-def _filling(panel: Curve) -> int:
-    """Gives the opacity below a line, in per cent: bars and piles are areas, a line is a line."""
-    return 80 if panel.bars else 40 if panel.stacked else 0
-
-
-def _fixed(colour: str) -> dict[str, str]:
-    return {"mode": "fixed", "fixedColor": colour}
-
-
-_DASHED: dict[str, object] = {
-    "custom.lineStyle": {"fill": "dash", "dash": [8, 8]},
-    "custom.lineWidth": 1,
-    "custom.fillOpacity": 0,
-    "color": _fixed(RED),
-}
-
-
-def _properties(values: dict[str, Any]) -> list[types.DynamicConfigValue]:
-    return [types.DynamicConfigValue(id_val=key, value=value) for key, value in values.items()]
-
-
-def _thresholds(steps: Steps) -> dashboard.ThresholdsConfig:
-    return (
-        dashboard.ThresholdsConfig()
-        .mode(types.ThresholdsMode.ABSOLUTE)
-        .steps([types.Threshold(value=value, color=colour) for value, colour in steps])
-    )
-
-
-def _number(panel: Number, language: Language) -> stat.Panel:
-    coloured = common_types.BigValueColorMode
-    builder = (
-        stat.Panel()
-        .reduce_options(common.ReduceDataOptions().calcs(["lastNotNull"]).values(False))
-        .graph_mode(
-            common_types.BigValueGraphMode.AREA if panel.trend else common_types.BigValueGraphMode.NONE
-        )
-        .color_mode(coloured.BACKGROUND if panel.codes else coloured.VALUE)
-        .text_mode(common_types.BigValueTextMode.VALUE)
-        .thresholds(_thresholds(panel.steps))
-        .color_scheme(dashboard.FieldColor().mode(types.FieldColorModeId.THRESHOLDS))
-    )
-    if panel.codes:
-        builder = builder.mappings([_mapping(panel.codes, language)])
-    if panel.link:
-        builder = builder.data_links([dashboard.DashboardLink(panel.title.say(language)).url(panel.link)])
-    return builder
-
-
-def _mapping(codes: Sequence[Code], language: Language) -> types.ValueMap:
-    return types.ValueMap(
-        options={
-            str(code.value): types.ValueMappingResult(
-                text=code.text.say(language), color=code.colour, index=index
-            )
-            for index, code in enumerate(codes)
-        }
-    )
-
-
-def _bands(panel: Bands, language: Language) -> statetimeline.Panel:
-    return (
-        statetimeline.Panel()
-        .mappings([_mapping(panel.codes, language)])
-        .show_value(common_types.VisibilityMode.NEVER)
-        .merge_values(True)
-        .row_height(0.8)
-        .fill_opacity(80)
-        .line_width(0)
-        .color_scheme(dashboard.FieldColor().mode(types.FieldColorModeId.THRESHOLDS))
-        .thresholds(_thresholds(((None, "transparent"),)))
-        .legend(
-            common.VizLegendOptions()
-            .show_legend(True)
-            .display_mode(common_types.LegendDisplayMode.LIST)
-            .placement(common_types.LegendPlacement.BOTTOM)
-        )
-    )
-
-
-def _meters(panel: Meters) -> bargauge.Panel:
-    builder = (
-        bargauge.Panel()
-        .reduce_options(common.ReduceDataOptions().calcs(["lastNotNull"]).values(False))
-        .orientation(common_types.VizOrientation.HORIZONTAL)
-        .display_mode(common_types.BarGaugeDisplayMode.BASIC)
-        .value_mode(common_types.BarGaugeValueMode.COLOR)
-        .thresholds(_thresholds(panel.steps))
-        .color_scheme(dashboard.FieldColor().mode(types.FieldColorModeId.THRESHOLDS))
-        .min(panel.low)
-    )
-    return builder if panel.high is None else builder.max(panel.high)
-
-
-def _table(panel: Table, language: Language) -> table.Panel:
-    builder = (
-        table.Panel()
-        .cell_height(common_types.TableCellHeight.SM)
-        .show_header(True)
-        .cell_options(common_types.TableAutoCellOptions())
-        .color_scheme(dashboard.FieldColor().mode(types.FieldColorModeId.THRESHOLDS))
-        .thresholds(_thresholds(((None, "text"),)))
-    )
-    for transformation in _arranged(panel, language):
-        builder = builder.with_transformation(transformation)
-    for key in panel.keys:
-        if properties := _key_properties(key):
-            builder = builder.override_by_name(key.title.say(language), _properties(properties))
-    for column in panel.columns:
-        builder = builder.override_by_name(
-            column.title.say(language), _properties(_column_properties(column, language))
-        )
-    if panel.sort:
-        order = common.TableSortByFieldState().display_name(panel.sort.say(language)).desc(panel.descending)
-        builder = builder.sort_by([order])
-    return builder
-
-
-def _arranged(panel: Table, language: Language) -> list[types.DataTransformerConfig]:
-    """Gives what makes one table of many answers: rows joined by their labels, columns named and in order."""
-    value = {letter: f"Value #{letter}" for letter in string.ascii_uppercase}
-    if len(panel.columns) == 1:
-        value["A"] = "Value"  # what the data source calls it where it is the only one
-    fields = [(key.label, key.title) for key in panel.keys]
-    fields += [
-        (value[letter], column.title)
-        for letter, column in zip(string.ascii_uppercase, panel.columns, strict=False)
-    ]
-    organize = {
-        "excludeByName": dict.fromkeys(("Time", *panel.hidden), True),
-        "indexByName": {name: index for index, (name, _) in enumerate(fields)},
-        "renameByName": {name: title.say(language) for name, title in fields},
-    }
-    return [
-        types.DataTransformerConfig(id_val="merge", options={}),
-        types.DataTransformerConfig(id_val="organize", options=organize),
-    ]
-
-
-def _key_properties(key: Key) -> dict[str, Any]:
-    properties: dict[str, Any] = {}
-    if key.width:
-        properties["custom.width"] = key.width
-    if key.link:
-        properties["links"] = [{"title": key.title.en, "url": key.link}]
-    if key.colours:
-        options = {text: {"text": text, "color": colour} for text, colour in key.colours}
-        properties["mappings"] = [{"type": "value", "options": options}]
-        properties["custom.cellOptions"] = {"type": "color-text"}
-    return properties
-
-
-def _column_properties(column: Column, language: Language) -> dict[str, Any]:
-    properties: dict[str, Any] = {"unit": column.unit}
-    if column.decimals is not None:
-        properties["decimals"] = column.decimals
-    if column.width:
-        properties["custom.width"] = column.width
-    if steps := column.steps or (((None, BLUE),) if column.meter is not None else ()):
-        properties["thresholds"] = {
-            "mode": "absolute",
-            "steps": [{"value": value, "color": colour} for value, colour in steps],
-        }
-        properties["custom.cellOptions"] = {"type": "color-text"}
-    if column.meter is not None:
-        properties |= {"min": 0, "max": column.meter}
-        properties["custom.cellOptions"] = {"type": "gauge", "mode": "basic", "valueDisplayMode": "text"}
-    if column.codes:
-        properties["mappings"] = [JSONEncoder().default(_mapping(column.codes, language))]
-        properties["custom.cellOptions"] = {"type": "color-background", "mode": "basic"}
-    return properties
 
 
 def _number_panels(panels: Sequence[Any]) -> None:

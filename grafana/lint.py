@@ -128,8 +128,10 @@ def builders_place(slug: str, title: str) -> str:
 
 
 def _modules(slug: str) -> Iterable[Path]:
-    own = HERE / "boards" / f"{slug.replace('-', '_')}.py"
-    return [module for module in (own, HERE / "boards" / "gpu_panels.py") if module.exists()]
+    """Gives the modules that state a dashboard: its own, those of its sections, and the panels that several draw."""
+    boards, name = HERE / "boards", slug.replace("-", "_")
+    modules = [boards / f"{name}.py", *sorted(boards.glob(f"{name}_*.py")), boards / "gpu_panels.py"]
+    return [module for module in modules if module.exists()]
 
 
 if __name__ == "__main__":

@@ -25,9 +25,10 @@ def lint(path: Path) -> list[str]:
 
 def stated_at(title: str) -> str:
     """Gives file and line at which the builder states a panel of the run's dashboard."""
-    for number, line in enumerate((ROOT / "grafana/boards/training_run.py").read_text().splitlines(), 1):
-        if f'Words("{title}"' in line:
-            return f"grafana/boards/training_run.py:{number}"
+    for module in sorted((ROOT / "grafana" / "boards").glob("training_run*.py")):
+        for number, line in enumerate(module.read_text(encoding="utf-8").splitlines(), 1):
+            if f'Words("{title}"' in line:
+                return f"grafana/boards/{module.name}:{number}"
     raise AssertionError(title)
 
 
@@ -178,7 +179,7 @@ def test_a_query_broken_in_the_builder_alone_is_named_there(tmp_path: Path) -> N
         shutil.copytree(ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns(*left_out))
     (tmp_path / "alertbridge" / "alertbridge").mkdir(parents=True)
     shutil.copy(ROOT / "alertbridge/alertbridge/metrics.py", tmp_path / "alertbridge/alertbridge")
-    builder = tmp_path / "grafana" / "boards" / "training_run.py"
+    builder = tmp_path / "grafana" / "boards" / "training_run_learning.py"
     good, bad = 'f"max(training_gradient_norm{{{RUN}}})"', 'f"max(training_gradient_norm{{{RUN}}}"'
     text = builder.read_text(encoding="utf-8")
     assert text.count(good) == 1

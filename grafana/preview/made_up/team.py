@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from grafana.preview.made_up.jobs import MadeUpJob
 from grafana.preview.made_up.messages import bridge_series
 from grafana.preview.made_up.openmetrics import Series
+from grafana.preview.made_up.run_series import series_of
 from grafana.preview.made_up.runs import MadeUpRun
 
 HOUR, MINUTE = 3600.0, 60.0
@@ -122,7 +123,7 @@ def alerts(end: float) -> Iterator[Series]:
 def recent(end: float) -> Iterator[Series]:
     """Gives what is worth a sample every few seconds: trainings, alerts and messages."""
     for run in runs(end):
-        yield from run.series()
+        yield from series_of(run)
     yield from alerts(end)
     yield from bridge_series(end)
 
