@@ -99,12 +99,15 @@ def test_scrontab_and_its_script_agree() -> None:
     assert subprocess.run(["bash", "-n"], input=script, text=True, check=False).returncode == 0
 
 
-def test_the_documents_file_of_jobs(tmp_path: Path) -> None:
-    """The file that docs/scheduling.md shows is read, and its keys are all that a job may have."""
-    text = (EXAMPLES.parent / "docs/scheduling.md").read_text()
+@pytest.mark.parametrize(
+    ("page", "keys"), [("scheduling.md", "A job has"), ("scheduling.zh-CN.md", "任务可有")]
+)
+def test_the_documents_file_of_jobs(tmp_path: Path, page: str, keys: str) -> None:
+    """The file that each language's page shows is read, and the keys it names are all that a job may have."""
+    text = (EXAMPLES.parent / "docs" / page).read_text()
     (tmp_path / "jobs.yml").write_text(text.split("```yaml\n", 1)[1].split("```", 1)[0])
     read = load(tmp_path / "jobs.yml")
-    (named,) = re.findall(r"^A job has (.*?);", text, re.DOTALL | re.MULTILINE)
+    (named,) = re.findall(rf"^{keys} (.*?)[;；]", text, re.DOTALL | re.MULTILINE)
 
     assert [job.name for job in read.jobs] == ["nightly", "weekly"]
     assert read.jobs[0].command == ("python", "train.py", "--epochs", "30")
