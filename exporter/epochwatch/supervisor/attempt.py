@@ -78,7 +78,7 @@ class Attempt:
             self._drain()
         finally:
             if self._terminal is not None:
-                self._terminal.release()
+                self._terminal.close()
             self._output.finish()
         return End(reaped, self._timed_out, self._stopped_by)
 
@@ -157,7 +157,6 @@ class Attempt:
     def _pass_keys(self, selector: selectors.BaseSelector) -> None:
         keys = self._terminal.pass_keys() if self._terminal is not None else None
         if keys is None:
-            self._terminal = None
             return
         # The command's terminal has made the first a signal.
         for _ in range(keys.interrupts):

@@ -171,6 +171,7 @@ def run(job: str | None, port: int, command: tuple[str, ...], **options: Any) ->
     A job that is given a name is never run twice at once: the second start ends with 75. Each flag may come from the
     environment too, --timeout as EPOCHWATCH_JOB_TIMEOUT.
     """
+    hold_standard_streams()
     logging.basicConfig(format="epochwatch: %(message)s", level=logging.WARNING)
     told = {name: options.pop(name) for name in ("addr", "alertmanager_url", "notify", "language")}
     try:
@@ -190,7 +191,6 @@ def run(job: str | None, port: int, command: tuple[str, ...], **options: Any) ->
     except EpochwatchError as error:
         raise click.UsageError(str(error)) from None
     books.append(JobBook(request.spec) if kept is None else kept.book)
-    hold_standard_streams()
     supervisor.start()
     signals = Signals()
     with received(signals):

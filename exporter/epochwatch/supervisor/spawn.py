@@ -93,7 +93,7 @@ def spawn(
 
 
 def hold_standard_streams() -> None:
-    """Opens the standard streams that are closed, or the first pipes made would take their numbers."""
+    """Opens the standard streams that are closed, before the first sockets and pipes take their numbers."""
     while (number := os.open(os.devnull, os.O_RDWR)) <= STDERR:
         os.set_inheritable(number, True)
     os.close(number)

@@ -32,7 +32,8 @@ class Terminal:
     """Passes keys and the window's size on to `master`, our side of the command's pseudo-terminal."""
 
     def __init__(self, master: int) -> None:
-        self._master = master
+        # Of its own: the stream's end closes the other one, and a terminal that nobody holds hangs up on the command.
+        self._master = os.dup(master)
         self._own = next(number for number in (STDIN, STDOUT, STDERR) if os.isatty(number))
         self._reads = os.isatty(STDIN)
         self._found: list[object] | None = None
@@ -58,6 +59,11 @@ class Terminal:
                 termios.tcsetattr(STDIN, termios.TCSADRAIN, self._found)  # type: ignore[arg-type]
             self._found = None
 
+    def close(self) -> None:
+        """Gives the terminal back, and lets go of the command's."""
+        self.release()
+        os.close(self._master)
+
     @property
     def reads_keys(self) -> bool:
         """Whether keys are to be passed on now."""
@@ -74,8 +80,9 @@ class Terminal:
         try:
             typed = os.read(STDIN, KEYS_BYTES)
         except OSError:
-            return None
+            typed = b""
         if not typed:
+            self._reads, self._found = False, None
             return None
         interrupt, suspend = self._signal_keys()
         self._send(typed if suspend is None else typed.replace(suspend, b""))

@@ -138,6 +138,13 @@ def test_a_command_that_closes_its_output_is_waited_for(run: Run) -> None:
     assert run([], ["sh", "-c", "exec >&- 2>&-; sleep 0.5; exit 5"]).returncode == 5
 
 
+def test_closed_streams_are_no_matter() -> None:
+    """Started with neither input nor output, as some daemons do, it says nothing and the command runs."""
+    command = " ".join([*RUN, "--", "sh", "-c", "'echo lost; exit 3'"])
+    done = subprocess.run(["sh", "-c", f"{command} <&- >&-"], stderr=subprocess.PIPE, check=False)
+    assert (done.returncode, done.stderr) == (3, b"")
+
+
 @pytest.mark.parametrize(("logs", "code"), [(False, 141), (True, 7)])
 def test_a_reader_that_goes_away(tmp_path: Path, logs: bool, code: int) -> None:
     """The command learns it as it would without us; with a log there is somebody who still reads."""

@@ -112,6 +112,14 @@ def test_ctrl_c_twice_kills_the_command_and_all_it_started(sit: Sit, nap: str) -
     assert not is_running(nap)
 
 
+def test_a_command_that_lets_go_of_its_terminal_is_not_hung_up_on(sit: Sit, tmp_path: Path) -> None:
+    """It runs on with all its streams closed."""
+    script = "import os, time; [os.close(n) for n in (0, 1, 2)]; time.sleep(1); open({!r}, 'w').close(); os._exit(6)"
+    user = sit(script.format(str(tmp_path / "done")))
+    assert user.wait() == 6
+    assert (tmp_path / "done").exists()
+
+
 def test_a_pipeline_keeps_keys_and_bytes(sit: Sit) -> None:
     """With the output in a pipe only the other streams are a terminal, and Ctrl-C still reaches the command."""
     read_end, write_end = os.pipe()
