@@ -184,6 +184,8 @@ class Herald:
             self._notes.put(None)
             for courier in self._couriers:
                 courier.close(self._clock())
+            if self._chronicle is not None:
+                self._chronicle.close(self._clock())
 
     def go_inert(self) -> None:
         """Makes the copy in a forked child say nothing: the threads are not there."""
