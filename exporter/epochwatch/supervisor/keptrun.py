@@ -11,19 +11,20 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
+from ..errors import ScheduleError
 from ..phrases import Words
 from ..troubles import LOGGER
 from . import jobevents
-from .cron import zone_of
+from .cron import Cron, zone_of
 from .ended import Outcome
 from .jobspec import JobSpec
 from .keeper import Keeper
 from .lock import run_lock
 from .publishing import Publisher
 from .signals import Signals
-from .state import counted, cut_off, is_open
+from .state import JobState, counted, cut_off, is_open
 from .supervisor import Supervisor
-from .timetable import is_to_be_told, timetable_of
+from .timetable import Timetable, is_to_be_told, timetable_of
 
 # EX_TEMPFAIL of sysexits.h: nothing is wrong, try again later.
 SKIPPED_EXIT_CODE = 75
@@ -93,10 +94,10 @@ class KeptRun:
             self._keeper.change(lambda state: timetable.taken_up(state, now))
 
     def _has_started(self, at: float) -> None:
-        if self._timetable is None:
+        timetable = self._timetable or _timetable_in(self._keeper.state)
+        if timetable is None:
             self._keeper.change(lambda state: replace(state, last_start=at))
         else:
-            timetable = self._timetable
             self._keeper.change(lambda state: timetable.started(state, at))
         self._publisher.publish_soon()
 
@@ -123,3 +124,15 @@ class KeptRun:
 
     def _when(self, at: float) -> str:
         return datetime.fromtimestamp(at, zone_of(self._spec.timezone or "")).strftime("%Y-%m-%d %H:%M %Z")
+
+
+def _timetable_in(state: JobState) -> Timetable | None:
+    """Gives the schedule by which somebody else has promised the job's next start; this run keeps the promise."""
+    try:
+        return (
+            Timetable(Cron(state.schedule, state.timezone), state.grace_seconds or 0)
+            if state.schedule
+            else None
+        )
+    except ScheduleError:  # a zone that this machine does not know
+        return None

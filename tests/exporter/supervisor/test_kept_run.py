@@ -137,6 +137,19 @@ def test_a_command_that_cannot_start_keeps_the_promise(run: Run, cron: list[str]
     assert "last_exit_code" not in shown
 
 
+def test_a_run_by_hand_keeps_a_schedulers_promise(run: Run, tmp_path: Path) -> None:
+    """After a missed night, a run by hand without any schedule moves the promise on, and that ends the alert."""
+    missed = JobState(schedule="0 2 * * *", timezone="Asia/Shanghai", next_start=64_800.0, settled=70_000.0)
+    StateFile(tmp_path, "nightly").write(missed)
+
+    assert run(["--job", "nightly", "--state-dir", str(tmp_path)], ["true"]).returncode == 0
+    state = StateFile(tmp_path, "nightly").read()
+    assert state.next_start is not None
+    assert state.next_start > time.time()
+    assert state.next_start % 86_400 == 64_800
+    assert (state.schedule, state.last_outcome) == ("0 2 * * *", "success")
+
+
 def test_a_run_that_was_cut_off_counts(run: Run, cron: list[str], tmp_path: Path) -> None:
     """A run that a power cut ended is counted as failed by the next one, which goes on from there."""
     StateFile(tmp_path / "state", "nightly").write(JobState(last_start=1000.0, last_duration_seconds=5.0))
