@@ -18,10 +18,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from grafana.preview.backfilled import prometheus
 from grafana.preview.made_up.openmetrics import lines, replayed
 from grafana.preview.made_up.team import longer, recent
 
-from demo.stack import BINARIES, Service, Stack, StackError, binary, free_port
+from demo.stack import Stack, StackError
 
 HERE = Path(__file__).resolve().parent
 IMAGES = HERE.parent.parent / "docs" / "images"
@@ -60,38 +61,6 @@ def history(path: Path, end: float) -> None:
         file.writelines(lines(recent(end), end - 6 * HOUR, end, RECENT_STEP))
         file.writelines(lines(longer(end), end - 48 * HOUR, end, LONGER_STEP))
         file.write("# EOF\n")
-
-
-def prometheus(stack: Stack, text: Path) -> Service:
-    """Takes OpenMetrics, gives a Prometheus that has it and scrapes nothing."""
-    data = stack.directory / "data"
-    tool = [
-        binary("promtool", BINARIES),
-        "tsdb",
-        "create-blocks-from",
-        "openmetrics",
-        "-q",
-        str(text),
-        str(data),
-    ]
-    subprocess.run(tool, check=True, stdout=subprocess.DEVNULL)
-    config = stack.directory / "prometheus.yml"
-    config.write_text("global: {}\n")
-    port = free_port()
-    return stack.add(
-        Service(
-            name="prometheus",
-            argv=[
-                binary("prometheus", BINARIES),
-                f"--config.file={config}",
-                f"--storage.tsdb.path={data}",
-                f"--web.listen-address=127.0.0.1:{port}",
-            ],
-            log=stack.log("prometheus"),
-            url=f"http://127.0.0.1:{port}",
-            ready_path="/-/ready",
-        )
-    )
 
 
 def main() -> int:

@@ -92,73 +92,92 @@ def steps_that_fit(seconds: float, since: float) -> int:
     return int(steps)
 
 
-def train(options: argparse.Namespace) -> None:
-    """Trains for `epochs` epochs of about `epoch_seconds` each."""
-    rank = dist.get_rank()
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    torch.manual_seed(0)
-    torch.set_num_threads(1 if device.type == "cpu" else 4)
-    data = corpus()
-    held_out = len(data) // 10
-    training, validation = data[held_out:], data[:held_out]
-    context, batch, parts = options.context, options.batch, options.micro_batches
-    model = GPT(context, options.width, options.layers).to(device)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=0.0, weight_decay=0.1)
-    details = {"model": "gpt-11m", "dataset": "python-stdlib"}
+class Trainer:
+    """The model with its optimizer: makes steps, tells how good it is, and saves itself."""
 
-    def loss_of(x: torch.Tensor, y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        with torch.autocast(device.type, torch.bfloat16):
-            logits = model(x.to(device))
-        y = y.to(device)
+    def __init__(self, options: argparse.Namespace, device: torch.device) -> None:
+        self.options = options
+        self.device = device
+        self.model = GPT(options.context, options.width, options.layers).to(device)
+        self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=0.0, weight_decay=0.1)
+
+    def loss(self, x: torch.Tensor, y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Gives the mean cross-entropy of the next byte and how often it is right (0-1)."""
+        with torch.autocast(self.device.type, torch.bfloat16):
+            logits = self.model(x.to(self.device))
+        y = y.to(self.device)
         loss = nn.functional.cross_entropy(logits.float().flatten(0, 1), y.flatten())
         return loss, (logits.argmax(-1) == y).float().mean()
 
-    def step(run: epochwatch.Run, micro: list[tuple[torch.Tensor, torch.Tensor]], rate: float) -> None:
-        total = torch.zeros((), device=device)
+    def step(self, run: epochwatch.Run, micro: list[tuple[torch.Tensor, torch.Tensor]], rate: float) -> None:
+        """Makes one optimizer step of several micro-batches."""
+        total = torch.zeros((), device=self.device)
         for x, y in micro:
-            with timed(run, "forward", device):
-                loss, _ = loss_of(x, y)
-            with timed(run, "backward", device):
+            with timed(run, "forward", self.device):
+                loss, _ = self.loss(x, y)
+            with timed(run, "backward", self.device):
                 (loss / len(micro)).backward()
             total += loss.detach() / len(micro)
-        with timed(run, "sync_wait", device):
-            average_gradients(model)
-        with timed(run, "optimizer", device):
-            norm = nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-            optimizer.param_groups[0]["lr"] = rate
-            optimizer.step()
-            optimizer.zero_grad()
+        with timed(run, "sync_wait", self.device):
+            average_gradients(self.model)
+        with timed(run, "optimizer", self.device):
+            norm = nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+            self.optimizer.param_groups[0]["lr"] = rate
+            self.optimizer.step()
+            self.optimizer.zero_grad()
         samples = sum(len(x) for x, _ in micro)
-        run.step(loss=total, lr=rate, grad_norm=norm, samples=samples, tokens=samples * context)
+        tokens = samples * self.options.context
+        run.step(loss=total, lr=rate, grad_norm=norm, samples=samples, tokens=tokens)
+
+    @torch.no_grad()
+    def evaluate(self, run: epochwatch.Run, data: torch.Tensor) -> None:
+        """Tells the loss and the accuracy over the same batches each time."""
+        options = self.options
+        self.model.eval()
+        seen = run.batches(batches(data, options.batch, options.context, options.evaluated, 7), "validation")
+        loss, accuracy = torch.stack([torch.stack(self.loss(x, y)) for x, y in seen]).mean(0)
+        self.model.train()
+        run.log("validation", loss=loss, accuracy=accuracy)
+
+    def save(self, run: epochwatch.Run) -> None:
+        with run.phase("checkpointing"), tempfile.TemporaryFile() as file:
+            torch.save({"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict()}, file)
+            os.fsync(file.fileno())
+
+
+def learning_rate(highest: float, warm_up: float, progress: float) -> float:
+    """Gives the rate of a linear warm-up and a cosine down to a tenth; both arguments go from 0 to 1."""
+    return highest * min(1.0, warm_up) * (0.1 + 0.45 * (1 + math.cos(math.pi * progress)))
+
+
+def train(options: argparse.Namespace) -> None:
+    """Trains for `epochs` epochs of about `epoch_seconds` each."""
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    torch.manual_seed(0)
+    torch.set_num_threads(1 if device.type == "cpu" else 4)
+    data, rank = corpus(), dist.get_rank()
+    training, validation = data[len(data) // 10 :], data[: len(data) // 10]
+    trainer = Trainer(options, device)
+    details = {"model": "gpt-11m", "dataset": "python-stdlib"}
 
     with epochwatch.start(options.name, epochs=options.epochs, labels=details, addr="127.0.0.1") as run:
         steps, made = MEASURED_STEPS, 0
         for epoch in run.epochs():
             began = time.perf_counter()
-            loader = batches(training, batch, context, steps * parts, seed=epoch * 100 + rank)
+            count = steps * options.micro_batches
+            loader = batches(training, options.batch, options.context, count, seed=epoch * 100 + rank)
             micro = []
             for pair in run.batches(loader):
                 micro.append(pair)
-                if len(micro) < parts:
-                    continue
-                warm_up = min(1.0, (made + 1) / (3 * steps))
-                progress = (epoch + (made % steps) / steps) / options.epochs
-                step(run, micro, options.lr * warm_up * (0.1 + 0.45 * (1 + math.cos(math.pi * progress))))
-                micro, made = [], made + 1
+                if len(micro) == options.micro_batches:
+                    progress = (epoch + (made % steps) / steps) / options.epochs
+                    trainer.step(run, micro, learning_rate(options.lr, (made + 1) / (3 * steps), progress))
+                    micro, made = [], made + 1
             if epoch == 0:
                 steps = steps_that_fit(0.8 * options.epoch_seconds, began)
-            model.eval()
-            with torch.no_grad():
-                seen = run.batches(
-                    batches(validation, batch, context, options.evaluated, seed=7), "validation"
-                )
-                results = torch.stack([torch.stack(loss_of(x, y)) for x, y in seen]).mean(0)
-            model.train()
-            run.log("validation", loss=results[0], accuracy=results[1])
+            trainer.evaluate(run, validation)
             if epoch % 4 == 3 and rank == 0:
-                with run.phase("checkpointing"), tempfile.TemporaryFile() as file:
-                    torch.save({"model": model.state_dict(), "optimizer": optimizer.state_dict()}, file)
-                    os.fsync(file.fileno())
+                trainer.save(run)
 
 
 def main() -> None:

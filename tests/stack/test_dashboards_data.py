@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -19,12 +18,13 @@ pytest.importorskip("grafana_foundation_sdk", reason="the SDK needs Python 3.11"
 
 from grafana.board import queries_of
 from grafana.build import BOARDS
+from grafana.preview.backfilled import prometheus
 from grafana.preview.made_up.openmetrics import lines, replayed
-from grafana.preview.made_up.team import longer, recent
+from grafana.preview.made_up.team import longer, recent, runs
 
 import epochwatch
 from demo.group import Group
-from demo.stack import BINARIES, Service, Stack, StackError, binary, console_script, free_port, wait_until
+from demo.stack import Service, Stack, StackError, console_script, free_port, wait_until
 
 pytestmark = pytest.mark.stack
 
@@ -57,7 +57,7 @@ def all_asked(**variables: str) -> Iterator[Asked]:
 
 def filled(expr: str, slug: str, variables: dict[str, str]) -> str:
     """Gives an expression as Grafana would send it: one run where there is one to choose, else all there are."""
-    values = {"rank": ".*", "job_name": ".*", "receiver": ".*"} | variables
+    values = {"run": "", "rank": ".*", "job_name": ".*", "receiver": ".*"} | variables
     if slug != "training-run":
         values["run"] = ".*"
     return re.sub(r"\$([a-z_]\w*)", lambda match: values[match[1]], expr)
@@ -80,16 +80,40 @@ def empty(prometheus_url: str, queries: list[Asked], at: float) -> set[str]:
     return {one.where for one in queries if not answer(prometheus_url, "query", query=one.expr, time=at)}
 
 
-def test_every_query_has_data_in_a_history(stack: Stack) -> None:
-    """A team's hour of trainings, GPUs, jobs, messages and trouble leaves no panel empty, without exception."""
+@dataclass(frozen=True)
+class History:
+    """A Prometheus that holds a team's last minutes; `end` is the moment of the last sample."""
+
+    url: str
+    end: float
+
+    def values(self, slug: str, title: str, letter: str = "A", **variables: str) -> dict[str, float]:
+        """Takes a panel's query, gives the value of each series by the label that tells them apart."""
+        where = f"{slug}: {title} {letter}"
+        [one] = [
+            one for one in all_asked(__rate_interval="10m", __range="10m", **variables) if one.where == where
+        ]
+        found = answer(self.url, "query", query=one.expr, time=self.end)
+        return {"/".join(series["metric"].values()): float(series["value"][1]) for series in found}
+
+
+@pytest.fixture(scope="module")
+def history(tmp_path_factory: pytest.TempPathFactory) -> Iterator[History]:
+    """A team's last minutes of trainings, GPUs, jobs, messages and trouble."""
     end = time.time() // 15 * 15
-    text = stack.directory / "history.om"
+    directory = tmp_path_factory.mktemp("history")
+    text = directory / "history.om"
     with text.open("w", encoding="utf-8") as file:
         file.writelines(replayed(RECORD, end))
         file.writelines(lines(recent(end), end - 12 * MINUTE, end, 15))
         file.writelines(lines(longer(end), end - 12 * MINUTE, end, 15))
         file.write("# EOF\n")
-    prometheus = with_history(stack, text)
+    with Stack(directory) as stack:
+        yield History(prometheus(stack, text).url, end)
+
+
+def test_every_query_has_data_in_a_history(history: History) -> None:
+    """It leaves no panel, no mark and no choice empty, without exception."""
     of_run = {
         run: list(all_asked(run=run, __rate_interval=interval, __range="10m"))
         for run, interval in (("resnet50-imagenet", "5m"), ("vit-b16-finetune", "5m"), ("gpt-stdlib", "1m"))
@@ -100,10 +124,45 @@ def test_every_query_has_data_in_a_history(stack: Stack) -> None:
 
     assert {one.where for one in queries} == {one.where for one in of_run["gpt-stdlib"]}
     assert len(queries) > 120
-    assert empty(prometheus.url, queries, end) == set()
+    assert empty(history.url, queries, history.end) == set()
     for board in BOARDS.values():
         for variable in board.variables:
-            assert values_of(prometheus.url, variable.query, end), f"{board.uid}: {variable.name}"
+            assert values_of(history.url, variable.query, history.end), f"{board.uid}: {variable.name}"
+
+
+# A run is in a pod or a supervisor's job, goes on or has ended: no one run has all of it.
+IN_A_POD = re.compile(r"training-run: (CPU|Memory) B")
+ENDED = re.compile(r"training-run: mark (Ends|New best losses)")
+ELSEWHERE = re.compile(f"{IN_A_POD.pattern}|{ENDED.pattern}")
+
+
+def test_what_is_computed_is_what_was_made_up(history: History) -> None:
+    """Time left, goodput, waits, lateness and counts come out as the history has them."""
+    truth = {run.name: run for run in runs(history.end)}
+    resnet, vit = truth["resnet50-imagenet"], truth["vit-b16-finetune"]
+
+    left = history.values("overview", "Runs", "E")
+    assert left["vit-b16-finetune"] == pytest.approx(vit.epochs * vit.epoch_seconds - 1.1 * 3600, rel=0.15)
+    assert left["resnet50-imagenet"] == pytest.approx(90 * 330 - 5.2 * 3600, rel=0.05)
+    assert left.keys() == {"resnet50-imagenet", "vit-b16-finetune", "bert-intent-zh"}
+    of_run = history.values("training-run", "Time left", run="resnet50-imagenet")
+    assert list(of_run.values()) == [pytest.approx(left["resnet50-imagenet"], rel=0.01)]
+    codes = history.values("overview", "Runs", "A")
+    assert {run: code for run, code in codes.items() if run in truth} == {
+        run.name: float({"training": 3, "evaluating": 4, "checkpointing": 5}[run.state(history.end)])
+        for run in truth.values()
+        if run.ended is None
+    }
+    assert codes["gpt-stdlib"] == 1
+    goodput = history.values("overview", "Goodput")
+    assert goodput["resnet50-imagenet"] == pytest.approx(0.88, abs=0.05)
+    parts = history.values("training-run", "Where a step's time goes", run="bert-intent-zh")
+    assert sum(parts.values()) == pytest.approx(0.15, rel=0.05)
+    own = history.values("training-run", "Own work a step, by rank", run="resnet50-imagenet")
+    assert max(own, key=lambda rank: own[rank]) == str(resnet.hot_rank)
+    assert history.values("gpus", "GPUs") == {"": 8.0}
+    assert history.values("jobs", "Missed starts") == {"": 1.0}
+    assert history.values("jobs", "Next start")[""] == pytest.approx(-18 * MINUTE, abs=30)
 
 
 RECORDED = {
@@ -123,22 +182,21 @@ def test_the_overview_shows_runs_that_a_store_knows_by_recording_rules_alone(sta
     text = stack.directory / "history.om"
     samples = [f'{name}{{run="far"{more}}} 1 {end:.0f}\n' for name, more in RECORDED.items()]
     text.write_text("".join(samples) + "# EOF\n")
-    prometheus = with_history(stack, text)
+    store = prometheus(stack, text)
     queries = [
         one for one in all_asked(__rate_interval="5m", run="far", __range="10m") if one.where in OF_FAR
     ]
 
     runs = {
         one.where: [
-            series["metric"].get("run")
-            for series in answer(prometheus.url, "query", query=one.expr, time=end)
+            series["metric"].get("run") for series in answer(store.url, "query", query=one.expr, time=end)
         ]
         for one in queries
     }
 
     assert runs == {where: ["far"] for where in OF_FAR}
     run_variable = BOARDS["overview"].variables[0].query
-    assert values_of(prometheus.url, run_variable, end) == ["far"]
+    assert values_of(store.url, run_variable, end) == ["far"]
 
 
 OF_FAR = (
@@ -147,46 +205,6 @@ OF_FAR = (
     "overview: Loss A",
     "overview: Throughput A",
 )
-
-# A run is in a pod or a supervisor's job, goes on or has ended: no one run has all of it.
-IN_A_POD = re.compile(r"training-run: (CPU|Memory) B")
-ENDED = re.compile(r"training-run: mark (Ends|New best losses)")
-ELSEWHERE = re.compile(f"{IN_A_POD.pattern}|{ENDED.pattern}")
-
-
-def with_history(stack: Stack, text: Path) -> Service:
-    """Takes OpenMetrics, gives a Prometheus that has it and scrapes nothing."""
-    data = stack.directory / "data"
-    subprocess.run(
-        [
-            binary("promtool", BINARIES),
-            "tsdb",
-            "create-blocks-from",
-            "openmetrics",
-            "-q",
-            str(text),
-            str(data),
-        ],
-        check=True,
-        stdout=subprocess.DEVNULL,
-    )
-    config = stack.directory / "empty.yml"
-    config.write_text("global: {}\n")
-    port = free_port()
-    return stack.add(
-        Service(
-            name="prometheus",
-            argv=[
-                binary("prometheus", BINARIES),
-                f"--config.file={config}",
-                f"--storage.tsdb.path={data}",
-                f"--web.listen-address=127.0.0.1:{port}",
-            ],
-            log=stack.log("prometheus"),
-            url=f"http://127.0.0.1:{port}",
-            ready_path="/-/ready",
-        )
-    )
 
 
 def values_of(prometheus_url: str, query: str, at: float) -> list[Any]:
@@ -205,7 +223,7 @@ def test_every_query_has_data_or_a_reason_in_a_live_stack(
     """A real run, job and bridge fill every panel that states no reason to be empty."""
     scraped(stack, "alertbridge", bridge.url)
     alertmanager = stack.alertmanager("http://127.0.0.1:9")
-    prometheus = stack.prometheus(alertmanager.url)
+    server = stack.prometheus(alertmanager.url)
     scraped(stack, "training-scheduler", supervised(stack).url)
     requests.post(f"{bridge.url}/v1/alerts/default", data=WEBHOOK.read_bytes(), timeout=5).raise_for_status()
     queries = list(all_asked(run="dashboards", __rate_interval="10s", __range="1m"))
@@ -222,7 +240,7 @@ def test_every_query_has_data_or_a_reason_in_a_live_stack(
                 with run.part("forward"):
                     run.step(loss=0.5, lr=0.1, grad_norm=1.0, samples=8)
             run.log("validation", loss=0.4, accuracy=0.9)
-            return empty(prometheus.url, needed, time.time())
+            return empty(server.url, needed, time.time())
 
         with suppress(StackError):
             wait_until(lambda: not still_empty(), 45, "every panel to have data", every=0.5)
