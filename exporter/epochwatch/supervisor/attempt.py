@@ -37,6 +37,7 @@ class Attempt:
     Args:
         deadline: When its time is up, by `clock`; infinity for never.
         on_timeout: Is called before the child is ended because of that.
+        on_tick: Is called each second, and at once at the child's end.
         grace_seconds: Between SIGTERM and SIGKILL.
     """
 
@@ -49,6 +50,7 @@ class Attempt:
         *,
         deadline: float,
         on_timeout: Callable[[], None],
+        on_tick: Callable[[], None],
         grace_seconds: float,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -58,6 +60,7 @@ class Attempt:
         self._nursery = nursery
         self._deadline = deadline
         self._on_timeout = on_timeout
+        self._on_tick = on_tick
         self._grace_seconds = grace_seconds
         self._clock = clock
         self._terminal = None if child.terminal is None else Terminal(child.terminal)
@@ -73,6 +76,7 @@ class Attempt:
             self._terminal.claim()
         try:
             self._wait()
+            self._on_tick()
             self._nursery.end_rest(self._child.pid, self._grace_seconds)
             reaped = self._nursery.reap(self._child.pid)
             self._drain()
@@ -122,6 +126,7 @@ class Attempt:
             self._to_group(signal.SIGTERM)
             self._to_group(signal.SIGCONT)  # one that is stopped would not hear it
         self._nursery.reap_orphans()
+        self._on_tick()
 
     def _pass_on(self, number: int) -> None:
         if number == signal.SIGWINCH:

@@ -6,7 +6,9 @@ https://docs.kernel.org/admin-guide/cgroup-v1/memory.html (memory.oom_control, m
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+import math
+import time
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,11 +47,34 @@ class Cgroup:
 
 
 class OomKills:
-    """Counts the OOM killer's work: in this process's group where it has one, else on the whole machine."""
+    """Counts the OOM killer's work: in this process's group where it has one, else on the whole machine.
 
-    def __init__(self, cgroup: Cgroup | None, vmstat: Path = Path("/proc/vmstat")) -> None:
+    Args:
+        clock: Monotonic seconds.
+    """
+
+    def __init__(
+        self,
+        cgroup: Cgroup | None,
+        vmstat: Path = Path("/proc/vmstat"),
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._cgroup = cgroup
         self._vmstat = vmstat
+        self._clock = clock
+        self._seen = self.count()
+        self._last_at = -math.inf
+
+    def look(self) -> None:
+        """Notices kills; called each second or so, they are known to the second."""
+        count = self.count()
+        if count != self._seen:
+            self._seen, self._last_at = count, self._clock()
+
+    def seconds_since_last(self) -> float:
+        """Gives how long ago the last one was noticed; infinity if none was."""
+        return self._clock() - self._last_at
 
     def count(self) -> int:
         """Gives how many there were so far."""

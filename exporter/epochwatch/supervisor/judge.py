@@ -27,6 +27,7 @@ class Evidence:
         timeout_seconds: The time that was up, if that is why it was ended.
         stopped_by: The signal to end it that came through the supervisor, if one did.
         oom_kills: How many processes around it the kernel has killed for want of memory meanwhile.
+        oom_kill_at_end: Whether one of them was killed just before the end.
         log_says_cuda_oom: Whether the end of the output has it.
         log_says_killed: Whether the end of the output says that a process it started was killed.
         run_says: The kind of failure that `epochwatch` saw inside; empty if it saw none.
@@ -36,6 +37,7 @@ class Evidence:
     timeout_seconds: float | None = None
     stopped_by: int | None = None
     oom_kills: int = 0
+    oom_kill_at_end: bool = False
     log_says_cuda_oom: bool = False
     log_says_killed: bool = False
     run_says: str = ""
@@ -63,7 +65,10 @@ def judge(evidence: Evidence) -> Verdict:
     stopped = None if evidence.stopped_by is None else _stopped(evidence.stopped_by)
     if code == 0:
         return Verdict(Outcome.SUCCESS, 0, None, stopped or Words("finished", "完成"))
-    if evidence.oom_kills and (number == signal.SIGKILL or evidence.log_says_killed):
+    # A killed worker may be missed only after minutes, when a collective times out.
+    if (evidence.oom_kill_at_end and number == signal.SIGKILL) or (
+        evidence.oom_kills and evidence.log_says_killed
+    ):
         cause = Words("killed by the kernel for want of memory", "主机内存不足，被内核杀死")
         return Verdict(Outcome.HOST_OOM, exit_code, number, cause)
     if stopped is not None:

@@ -34,6 +34,8 @@ from .spawn import CannotStartError, spawn
 from .testimony import heard
 
 LONGEST_DELAY_SECONDS = 300.0
+# Between the kernel's kill and the end that it has brought about, what was left running ended in between.
+JUST_NOW_SECONDS = 15.0
 
 
 @dataclass
@@ -42,6 +44,7 @@ class Course:
 
     Attributes:
         deadline: When its time is up, by the clock.
+        can_start: Whether the command could be started when it was tried last.
         directory: Where the attempts' runs leave word.
     """
 
@@ -53,6 +56,7 @@ class Course:
     inherited: tuple[int, ...]
     on_start: Callable[[float], None]
     attempts: int = 0
+    can_start: bool = True
     matches: Counter[str] = field(default_factory=Counter)
 
 
@@ -92,7 +96,7 @@ class Runner:
         self._port = port
         self._now = now
         self._clock = clock
-        self._oom_kills = OomKills(own_cgroup())
+        self._oom_kills = OomKills(own_cgroup(), clock=clock)
 
     def run(
         self,
@@ -133,21 +137,20 @@ class Runner:
         log = None
         if spec.log_file is not None:
             log = LogFile(spec.log_file, spec.log_size_bytes, spec.log_files, self._troubles)
-        directory = _scratch(self._troubles)
-        try:
+        with _scratch(self._troubles) as directory:
             deadline = self._clock() + timeout
             run_id = secrets.token_hex(6)
-            yield Course(run_id, self._now(), deadline, directory, log, tuple(inherited), on_start)
-        finally:
-            if log is not None:
-                log.close()
-            shutil.rmtree(directory, ignore_errors=True)
+            try:
+                yield Course(run_id, self._now(), deadline, directory, log, tuple(inherited), on_start)
+            finally:
+                if log is not None:
+                    log.close()
 
     def _seconds_to_restart(self, course: Course, ended: Ended) -> float | None:
         """Gives how long to wait before the command is started again; None if it is not to be."""
         if ended.succeeded or ended.stopped or ended.outcome is Outcome.TIMEOUT:
             return None
-        if not 0 < course.attempts <= self._spec.restarts:
+        if not course.can_start or course.attempts > self._spec.restarts:
             return None
         delay = min(LONGEST_DELAY_SECONDS, self._spec.restart_delay_seconds * 2.0 ** (course.attempts - 1))
         return delay if self._clock() + delay < course.deadline else None
@@ -185,6 +188,7 @@ class Runner:
         except CannotStartError as error:
             cause = Words(f"cannot be started: {error}", f"无法启动：{error}")
             self._troubles.report("start", str(error))
+            course.can_start = False
             return self._ended(course, Outcome.FAILURE, error.exit_code, cause)
         course.attempts += 1
         if course.attempts == 1:
@@ -199,6 +203,7 @@ class Runner:
             self._nursery,
             deadline=course.deadline,
             on_timeout=supervised.announce_ending,
+            on_tick=self._oom_kills.look,
             grace_seconds=self._spec.stop_grace_seconds,
             clock=self._clock,
         ).run()
@@ -216,6 +221,7 @@ class Runner:
                 timeout_seconds=self._spec.timeout_seconds if end.timed_out else None,
                 stopped_by=end.stopped_by,
                 oom_kills=oom_kills,
+                oom_kill_at_end=self._oom_kills.seconds_since_last() < JUST_NOW_SECONDS,
                 log_says_cuda_oom=output.says_cuda_oom(),
                 log_says_killed=output.says_killed(),
                 run_says=said.kind,
@@ -247,12 +253,18 @@ class Runner:
         self._book.matches[pattern] += count
 
 
-def _scratch(troubles: Troubles) -> Path:
-    """Makes the directory for words; without one the command runs all the same, only nobody hears it."""
+@contextlib.contextmanager
+def _scratch(troubles: Troubles) -> Iterator[Path]:
+    """Gives a directory for words; without one the command runs all the same, only nobody hears it."""
     try:
-        return Path(tempfile.mkdtemp(prefix="epochwatch-job-"))
+        directory = Path(tempfile.mkdtemp(prefix="epochwatch-job-"))
     except OSError as error:
         troubles.report(
             "start", f"no directory for temporary files can be made ({error.strerror}); set TMPDIR"
         )
-        return Path(os.devnull)
+        yield Path(os.devnull)
+        return
+    try:
+        yield directory
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)

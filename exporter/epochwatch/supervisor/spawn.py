@@ -73,6 +73,13 @@ def spawn(
         CannotStartError: If there is no such command, or it cannot be executed.
     """
     argv = _located(command, env, cwd)
+    try:
+        return _spawn(argv, env, cwd, inherited)
+    except OSError as error:  # no descriptors or no pseudo-terminals are left
+        raise CannotStartError(f"{command[0]}: {error.strerror or error}", 126) from error
+
+
+def _spawn(argv: list[str], env: Mapping[str, str], cwd: Path | None, inherited: Sequence[int]) -> Child:
     terminals = [number for number in (STDIN, STDOUT, STDERR) if os.isatty(number)]
     with contextlib.ExitStack() as ours, contextlib.ExitStack() as theirs:
         outputs = dict.fromkeys((STDIN, STDOUT, STDERR))

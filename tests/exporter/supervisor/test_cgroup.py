@@ -84,3 +84,18 @@ def test_no_group_is_none(tmp_path: Path) -> None:
     (tmp_path / "cgroup").write_text("0::/\n")
     (tmp_path / "mountinfo").write_text(f"30 1 0:26 / {tmp_path} rw - cgroup2 cgroup2 rw\n")
     assert own_cgroup(tmp_path) is None
+
+
+def test_the_time_of_a_kill_is_known(tmp_path: Path) -> None:
+    """A kill of an hour ago is not why something has died now."""
+    now = [100.0]
+    vmstat = tmp_path / "vmstat"
+    vmstat.write_text("oom_kill 7\n")
+    kills = OomKills(None, vmstat, clock=lambda: now[0])
+    kills.look()
+    assert kills.seconds_since_last() == float("inf")
+    vmstat.write_text("oom_kill 8\n")
+    kills.look()
+    now[0] = 3700.0
+    kills.look()
+    assert kills.seconds_since_last() == 3600.0

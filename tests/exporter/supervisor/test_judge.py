@@ -17,8 +17,21 @@ VERDICTS = [
     (Evidence(139), Outcome.SIGNAL, 139, 11, "segmentation fault (SIGSEGV)"),
     (Evidence(-40), Outcome.SIGNAL, 168, 40, "killed by signal 40"),
     # Memory of the machine: the counter and a kill go together.
-    (Evidence(-9, oom_kills=1), Outcome.HOST_OOM, 137, 9, "killed by the kernel for want of memory"),
-    (Evidence(137, oom_kills=1), Outcome.HOST_OOM, 137, 9, "killed by the kernel for want of memory"),
+    (Evidence(-9, oom_kills=1), Outcome.SIGNAL, 137, 9, "killed by SIGKILL"),
+    (
+        Evidence(-9, oom_kills=1, oom_kill_at_end=True),
+        Outcome.HOST_OOM,
+        137,
+        9,
+        "killed by the kernel for want of memory",
+    ),
+    (
+        Evidence(137, oom_kills=1, oom_kill_at_end=True),
+        Outcome.HOST_OOM,
+        137,
+        9,
+        "killed by the kernel for want of memory",
+    ),
     (
         Evidence(1, oom_kills=1, log_says_killed=True),
         Outcome.HOST_OOM,

@@ -305,3 +305,13 @@ def test_metrics_show_a_run_and_its_end(
     assert ended.value("training_job_last_duration_seconds") == pytest.approx(over - began, abs=0.001)
     assert ended.value("training_job_last_success_timestamp_seconds") is None
     assert (ended.value("training_job_cpu_seconds_total") or 0) >= 0.1
+
+
+def test_a_command_that_vanishes_is_not_restarted_for_ever(run: Run, tmp_path: Path) -> None:
+    """It was there for the first attempt, and its end is the last one's."""
+    script = tmp_path / "train"
+    script.write_text('#!/bin/sh\necho tried; rm "$0"; exit 3\n')
+    script.chmod(0o755)
+    done = run(["--restarts", "5", "--restart-delay", "0.05s"], [str(script)])
+    assert (done.returncode, done.stdout) == (127, b"tried\n")
+    assert done.stderr.decode() == f"epochwatch: start: {script}: no such file\n"
