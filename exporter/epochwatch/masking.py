@@ -16,6 +16,11 @@ _SECRET_NAME = re.compile(
     r"|private_?key|(?:^|_)(?:key|auth|pass|pat|sign)(?:_|$)",
     re.IGNORECASE,
 )
+# A flag of a command whose value is nobody's business: --token, --hf-token, --wandb_api_key; but not --max-tokens.
+_SECRET_FLAG = re.compile(
+    r"--?(?:[\w-]*[-_])?(?:secret|token|passw(?:or)?d|passphrase|credential|webhook|key)(?:[-_][\w-]*)?",
+    re.IGNORECASE,
+)
 _HARMLESS = re.compile(r"(?i)true|false|none|null|default|disabled?|enabled?")
 
 _WORD = r"[\w.-]*(?:access_?token|token(?!iz)|secret|passw(?:or)?d|passphrase|api_?key|access_?key|credential)[\w.-]*"
@@ -55,6 +60,18 @@ def masked(text: str, environ: Mapping[str, str], secrets: Iterable[str] = ()) -
     text = _LITERAL.sub(rf"\1\2{MASK}\2", text)
     text = _VALUE.sub(rf"\1{MASK}", text)
     return _KNOWN.sub(MASK, text)
+
+
+def masked_command(command: Iterable[str]) -> Iterator[str]:
+    """Takes a command's words and gives them with the values of telling flags as `***`."""
+    hidden = False
+    for word in command:
+        flag, equals, _ = word.partition("=")
+        if hidden and not word.startswith("-"):
+            yield MASK
+        else:
+            yield f"{flag}={MASK}" if equals and _SECRET_FLAG.fullmatch(flag) else word
+        hidden = not equals and _SECRET_FLAG.fullmatch(word) is not None
 
 
 def environment_secrets(environ: Mapping[str, str]) -> Iterator[str]:

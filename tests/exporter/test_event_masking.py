@@ -2,7 +2,7 @@
 
 import pytest
 
-from epochwatch.masking import masked
+from epochwatch.masking import masked, masked_command
 
 ENVIRON = {
     "DINGTALK_WEBHOOK": "https://oapi.dingtalk.com/robot/send?access_token=5f0d9a7c21e8",
@@ -73,3 +73,22 @@ def test_what_helps_to_find_the_cause_stays(text: str) -> None:
 def test_further_secrets_are_masked_the_longest_first() -> None:
     """Of two secrets of which one is part of the other nothing remains."""
     assert masked("abc-def and abc", {}, ["abc", "abc-def", ""]) == "*** and ***"
+
+
+@pytest.mark.parametrize(
+    ("command", "shown"),
+    [
+        ("train.py --token abc --lr 0.1", "train.py --token *** --lr 0.1"),
+        ("train.py --hf-token=hunter2", "train.py --hf-token=***"),
+        ("train.py --wandb_api_key k1 data", "train.py --wandb_api_key *** data"),
+        ("train.py --password --verbose", "train.py --password --verbose"),
+        (
+            "train.py --max-tokens 512 --tokenizer bpe --keys 3",
+            "train.py --max-tokens 512 --tokenizer bpe --keys 3",
+        ),
+        ("train.py --key-file id.pem -k v", "train.py --key-file *** -k v"),
+    ],
+)
+def test_secrets_of_a_command_line_are_masked(command: str, shown: str) -> None:
+    """The word after a telling flag, or behind its equals sign; nothing else."""
+    assert " ".join(masked_command(command.split())) == shown

@@ -106,7 +106,8 @@ CPU_SECONDS_TOTAL = Metric(
 RESIDENT_MEMORY_BYTES = Metric(
     "training_job_resident_memory_bytes",
     "gauge",
-    "Memory of the job's whole process tree now; absent while it does not run.",
+    "Memory of the job's whole process tree now; absent while it does not run. Pages that processes share are counted "
+    "for each of them, unless the job has a control group of its own.",
     "bytes",
     labels=("job_name",),
 )

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from .. import checks
 from ..errors import JobError, SettingsError
+from ..masking import masked_command
 
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 LOG_SIZE_BYTES = 100 * 2**20
@@ -64,8 +65,9 @@ class JobSpec:
 
     @property
     def said_command(self) -> str:
-        """Gives the command in one line, for people."""
-        return " ".join(part if part and not re.search(r"\s", part) else repr(part) for part in self.command)
+        """Gives the command in one line, for people, without what its flags say of secrets."""
+        words = masked_command(self.command)
+        return " ".join(word if word and not re.search(r"\s", word) else repr(word) for word in words)
 
 
 FLAGS = {
