@@ -78,6 +78,7 @@ class Curve(Panel):
     Attributes:
         low: Lower end of the axis; open if None.
         high: Upper end of the axis; open if None.
+        reaches: What the axis reaches at least; bars reach 1.
         logarithmic: Whether the axis is in powers of ten.
         stacked: Whether the series are piled up.
         bars: Whether they are drawn as bars: counts of an interval, not values at a moment.
@@ -90,6 +91,7 @@ class Curve(Panel):
 
     low: float | None = None
     high: float | None = None
+    reaches: float | None = None
     logarithmic: bool = False
     stacked: bool = False
     bars: bool = False

@@ -73,8 +73,9 @@ def _scaled(builder: timeseries.Panel, panel: Curve) -> timeseries.Panel:
         builder = builder.min(panel.low)
     if panel.high is not None:
         builder = builder.max(panel.high)
-    if panel.bars:
-        builder = builder.axis_soft_max(1)
+    reaches = 1 if panel.bars and panel.reaches is None else panel.reaches
+    if reaches is not None:
+        builder = builder.axis_soft_max(reaches)
     if panel.stacked:
         builder = builder.stacking(common.StackingConfig().mode(common_types.StackingMode.NORMAL).group("A"))
     if panel.logarithmic:

@@ -105,6 +105,7 @@ RANKS = Section(
                 ),
             ),
             low=0,
+            reaches=10,
         ),
     ),
 )
