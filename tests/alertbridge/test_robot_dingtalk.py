@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -589,6 +590,22 @@ def test_no_redirect_is_followed(sandbox: str) -> None:
     assert (
         outcome.reason == "DingTalk: answered HTTP 302, a redirect, which is not followed; check the address"
     )
+
+
+def test_no_login_of_the_users_netrc_is_sent(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """What ~/.netrc knows of the host is somebody else's password; no robot asks for it."""
+    heads: list[bytes] = []
+
+    def robot(connection: socket.socket) -> None:
+        heads.append(connection.recv(65536))
+        connection.sendall(b'HTTP/1.1 200 OK\r\nContent-Length: 13\r\n\r\n{"errcode":0}')
+
+    (tmp_path / "netrc").write_text("machine 127.0.0.1 login somebody password open-sesame\n")
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    with server(robot) as address:
+        DingTalk(address).send("t", "x")
+    assert b"POST" in heads[0]
+    assert b"authorization" not in heads[0].lower()
 
 
 def test_the_environments_proxy_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
