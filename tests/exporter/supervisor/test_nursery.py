@@ -27,7 +27,7 @@ def start(name, script):
     return nursery.start(name, lambda: spawn(["sh", "-c", script], env, None))
 
 nursery = Nursery()
-burn = "i=0; while [ $i -lt 60000 ]; do i=$((i+1)); done"
+burn = "i=0; while [ $i -lt 300000 ]; do i=$((i+1)); done"
 one = start("one", f"(setsid sh -c '{burn}; NAP1' &) ; (sh -c '{burn}' &); NAP1")
 two = start("two", "NAP2 & NAP2")
 deadline = time.monotonic() + 20
