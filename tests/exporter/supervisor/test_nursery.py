@@ -17,7 +17,8 @@ LIMIT_BYTES = 300_000_000
 
 # In a process of its own: a nursery takes all orphans of its process.
 TWO_RUNS = """
-import os, signal, subprocess, sys, time
+import contextlib, os, signal, subprocess, sys, time
+import psutil
 from epochwatch.supervised import RUN_ID
 from epochwatch.supervisor.nursery import Nursery
 from epochwatch.supervisor.spawn import spawn
@@ -26,19 +27,28 @@ def start(name, script):
     env = {**os.environ, RUN_ID: name}
     return nursery.start(name, lambda: spawn(["sh", "-c", script], env, None))
 
+def sleepers(child):
+    names = []
+    for process in nursery.members(child.pid):
+        with contextlib.suppress(psutil.Error):
+            names.append(process.name())
+    return names.count("sleep")
+
 nursery = Nursery()
 burn = "i=0; while [ $i -lt 300000 ]; do i=$((i+1)); done"
 one = start("one", f"(setsid sh -c '{burn}; NAP1' &) ; (sh -c '{burn}' &); NAP1")
 two = start("two", "NAP2 & NAP2")
 deadline = time.monotonic() + 20
-while [[p.name() for p in nursery.members(run.pid)].count("sleep") for run in (one, two)] != [2, 2]:
-    assert time.monotonic() < deadline, [p.cmdline() for p in nursery.members(one.pid)]
+while [sleepers(one), sleepers(two)] != [2, 2]:
+    assert time.monotonic() < deadline, nursery.members(one.pid)
     nursery.reap_orphans()
     time.sleep(0.05)
 used = nursery.usage(one.pid)
 assert nursery.usage(two.pid).cpu_seconds < used.cpu_seconds
 assert used.cpu_seconds > 0.01 and used.resident_bytes > 1e6, used
 nursery.kill(one.pid)
+nursery.await_end(one.pid)
+nursery.end_rest(one.pid, 5.0)
 code, cpu_seconds = nursery.reap(one.pid)
 assert (code, cpu_seconds > 0.01) == (-9, True)
 deadline = time.monotonic() + 20
