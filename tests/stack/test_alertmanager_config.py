@@ -213,7 +213,7 @@ def suppressed(url: str, number: int) -> dict[str, set[str]]:
                 return quiet
             before = quiet
         assert time.monotonic() < deadline, f"{len(alerts)} of {number} alerts are there"
-        time.sleep(1)
+        time.sleep(0.4)
 
 
 def quiet_ones(alerts: list[dict[str, Any]]) -> dict[str, set[str]]:
