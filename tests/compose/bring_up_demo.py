@@ -108,7 +108,7 @@ def test_prometheus_scrapes_everything(project: Project) -> None:
         targets = project.get("prometheus", "/api/v1/targets")["data"]["activeTargets"]
         return {target["labels"]["job"] for target in targets if target["health"] == "up"}
 
-    wanted = {"training", "training-job", "alertbridge", "alertmanager", "prometheus"}
+    wanted = {"training", "training-job", "alertbridge", "alertmanager", "grafana", "prometheus"}
     wait_for(lambda: up() >= wanted, 120, f"{wanted} to be up")
     groups = project.get("prometheus", "/api/v1/rules")["data"]["groups"]
     assert "TrainingLossPlateau" in {rule["name"] for group in groups for rule in group["rules"]}

@@ -1,4 +1,4 @@
-"""Stands in for Grafana where no image of it can be had: reads its provisioning, then answers /api/health.
+"""Stands in for Grafana where no image of it can be had: reads its provisioning, then answers /api/health and /metrics.
 
 It proves the mounts, the user and the read-only file system; it draws nothing.
 """
@@ -12,13 +12,16 @@ PROVISIONING = Path("/etc/grafana/provisioning")
 
 
 class Health(http.server.BaseHTTPRequestHandler):
-    """Answers every request with the titles of the dashboards."""
+    """Answers every request with the titles of the dashboards, and Prometheus with how many there are."""
 
     titles: tuple[str, ...] = ()
 
     def do_GET(self) -> None:
         body = json.dumps({"database": "ok", "dashboards": self.titles}).encode()
+        if self.path == "/metrics":
+            body = f"grafana_stat_totals_dashboard {len(self.titles)}\n".encode()
         self.send_response(200)
+        self.send_header("Content-Type", "text/plain" if self.path == "/metrics" else "application/json")
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
