@@ -39,8 +39,14 @@ def test_every_page_of_the_documentation_is_in_the_index() -> None:
 
 @pytest.mark.parametrize("name", ["README.md", "README.zh-CN.md"])
 def test_the_readme_leads_to_the_index(name: str) -> None:
-    """From either front page, the whole documentation is one step away."""
-    assert "docs/README.md" in set(links(ROOT / name))
+    """From either front page, the index and every page are one step away, in its language where there is one."""
+    linked = {(ROOT / link.partition("#")[0]).resolve() for link in links(ROOT / name)}
+    written = {page for page in pages() if page.parent == ROOT / "docs" and ".zh-CN." not in page.name}
+    if ".zh-CN." in name:
+        translated = {page: page.with_name(f"{page.stem}.zh-CN.md") for page in written}
+        written = {chinese if chinese.exists() else page for page, chinese in translated.items()}
+
+    assert sorted(page.name for page in written - linked) == []
 
 
 def test_anchors_follow_githubs_rule(tmp_path: Path) -> None:
