@@ -34,7 +34,7 @@ _GROWING_METHODS = {"format", "format_map", "center", "ljust", "rjust", "zfill",
 _GROWING_FILTERS = ("center", "indent", "wordwrap", "tojson", "pprint", "xmlattr", "urlize", "slice", "batch")
 _WIDE_FORMAT = re.compile(r"%[^%A-Za-z]*(\d{3,}|\*)")
 
-Monotonic = Callable[[], float]
+Clock = Callable[[], float]
 
 
 class _RefusedError(Exception):
@@ -46,12 +46,12 @@ class Templates:
 
     Args:
         templates_dir: where the templates of `template: FILE` are; None if there are none.
-        monotonic: the clock that bounds a template's run.
+        clock: gives the seconds that bound a template's run; its own CPU time, as a busy machine is no endless loop.
     """
 
-    def __init__(self, templates_dir: Path | None = None, *, monotonic: Monotonic = time.monotonic) -> None:
+    def __init__(self, templates_dir: Path | None = None, *, clock: Clock = time.thread_time) -> None:
         self._directory = templates_dir
-        self._environment = _Environment(_loader(templates_dir), monotonic)
+        self._environment = _Environment(_loader(templates_dir), clock)
 
     def render(self, name: str, view: Mapping[str, Any]) -> tuple[Markdown, str]:
         """Takes a template's file name and what it shows, gives its text and the title that it sets, or "".
@@ -84,7 +84,7 @@ class _Environment(ImmutableSandboxedEnvironment):
 
     intercepted_binops = frozenset({"+", "*", "**", "%"})
 
-    def __init__(self, loader: jinja2.BaseLoader, monotonic: Monotonic) -> None:
+    def __init__(self, loader: jinja2.BaseLoader, clock: Clock) -> None:
         super().__init__(
             loader=loader,
             autoescape=True,
@@ -93,7 +93,7 @@ class _Environment(ImmutableSandboxedEnvironment):
             trim_blocks=True,
             lstrip_blocks=True,
         )
-        self._monotonic = monotonic
+        self._clock = clock
         self._running = threading.local()
         for name in _GROWING_FILTERS:
             del self.filters[name]
@@ -111,7 +111,7 @@ class _Environment(ImmutableSandboxedEnvironment):
     def begin(self) -> None:
         """Starts counting anew; each thread renders on its own account."""
         self._running.steps = 0
-        self._running.until = self._monotonic() + SECONDS
+        self._running.until = self._clock() + SECONDS
 
     def step(self) -> None:
         """Counts one turn of a loop or one call.
@@ -120,7 +120,7 @@ class _Environment(ImmutableSandboxedEnvironment):
             _RefusedError: there have been too many, or they have taken too long.
         """
         self._running.steps += 1
-        if self._running.steps > MOST_STEPS or self._monotonic() > self._running.until:
+        if self._running.steps > MOST_STEPS or self._clock() > self._running.until:
             raise _RefusedError(
                 f"it takes too long (at most {SECONDS:g} s and {MOST_STEPS} steps); is a loop endless?"
             )
