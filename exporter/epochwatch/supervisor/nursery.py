@@ -12,7 +12,7 @@ import ctypes
 import os
 import signal
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from threading import Lock
 from typing import NamedTuple
 
@@ -36,7 +36,7 @@ class Reaped(NamedTuple):
 
 
 class Nursery:
-    """All processes below this one.
+    """All processes below this one, but for those that were there before, such as what an entry point has started.
 
     Args:
         cgroup: The group they are in.
@@ -48,6 +48,7 @@ class Nursery:
         # By the pid of a run's command: the CPU of what it left behind and we reaped.
         self._orphans_cpu_seconds: dict[int, float] = {}
         self._run_ids: dict[int, str] = {}
+        self._strangers = frozenset(psutil.Process().children(recursive=True))
         ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
     def start(self, run_id: str, spawn: Callable[[], Child]) -> Child:
@@ -86,7 +87,7 @@ class Nursery:
 
     def members(self, pid: int) -> list[psutil.Process]:
         """Gives the processes that a command and its descendants are, those it has left to us included."""
-        processes = psutil.Process().children(recursive=True)
+        processes = without(self._strangers, psutil.Process().children(recursive=True))
         others = self._run_ids.keys() - {pid}
         if not others:
             return processes
@@ -121,6 +122,26 @@ class Nursery:
     def kill(self, pid: int) -> None:
         """Kills a command and all its descendants."""
         _send(self.members(pid), signal.SIGKILL)
+
+
+def without(
+    strangers: Container[psutil.Process], processes: Sequence[psutil.Process]
+) -> list[psutil.Process]:
+    """Takes processes, parents first, and gives those that are no strangers, nor below one."""
+    foreign = {process.pid for process in processes if process in strangers}
+    known = []
+    for process in processes:
+        if foreign and (process.pid in foreign or _parent(process) in foreign):
+            foreign.add(process.pid)
+        else:
+            known.append(process)
+    return known
+
+
+def _parent(process: psutil.Process) -> int | None:
+    with contextlib.suppress(psutil.Error):
+        return int(process.ppid())
+    return None
 
 
 def _send(processes: Iterable[psutil.Process], number: int) -> None:

@@ -69,6 +69,33 @@ def test_two_runs_keep_apart(nap: str) -> None:
     assert (done.stdout, done.stderr) == ("done\n", "")
 
 
+STRANGER = """
+import os, subprocess
+from epochwatch.supervised import RUN_ID
+from epochwatch.supervisor.nursery import Nursery
+from epochwatch.supervisor.spawn import spawn
+
+stranger = subprocess.Popen(["sh", "-c", "NAP1; true"])
+nursery = Nursery()
+child = nursery.start("one", lambda: spawn(["sh", "-c", "NAP2 & NAP2"], {**os.environ, RUN_ID: "one"}, None))
+nursery.kill(child.pid)
+nursery.await_end(child.pid)
+nursery.end_rest(child.pid, 5.0)
+assert nursery.reap(child.pid).code == -9
+print(stranger.poll(), subprocess.run(["pgrep", "-cfx", "NAP1"], capture_output=True, text=True).stdout.strip())
+stranger.terminate()
+subprocess.run(["pkill", "-fx", "NAP1"])
+"""
+
+
+def test_what_was_there_before_is_not_touched(nap: str) -> None:
+    """Process 1 of a container may have been a shell that started something and then became the supervisor."""
+    done = subprocess.run(
+        [sys.executable, "-c", STRANGER.replace("NAP", nap)], capture_output=True, text=True, check=False
+    )
+    assert (done.stdout, done.stderr) == ("None 1\n", "")
+
+
 def test_orphans_do_not_stay_as_zombies() -> None:
     """As the first process of a container too, where every orphan comes to it."""
     orphans = "(sh -c 'sleep 0.1' &); (sh -c 'sleep 0.2' &); sleep 2"
