@@ -1,7 +1,7 @@
 """What watching adds to a training loop: steps told to epochwatch, to prometheus_client by hand, and to nobody.
 
 A small network learns scikit-learn's digits in steps of about a millisecond. Each step, in random order, is told to
-somebody else and timed by the thread's CPU time. A block is 256 steps of each, as many as the recorder folds at once,
+somebody else and timed by the thread's CPU time. A block is 512 steps of each, as many as the recorder folds at once,
 so that the folding is in every block. Said are the median of the blocks' overheads and the 95 % interval of that
 median (order statistics). Steps told to nobody are in it twice: that line shows what the method finds where there is
 nothing to find. Two more lines show what no watching can go below: a Python function that is given the same values
@@ -28,7 +28,7 @@ from torch import nn
 
 import epochwatch
 
-PAIRS = 256
+PAIRS = 512
 TARGET = 0.001
 
 
@@ -84,7 +84,7 @@ def interval(values: list[float]) -> tuple[float, float]:
 
 
 def main() -> int:
-    blocks = 10 if "--quick" in sys.argv[1:] else 50
+    blocks = 6 if "--quick" in sys.argv[1:] else 30
     device = "cuda" if "cuda" in sys.argv[1:] else "cpu"
     torch.set_num_threads(1)
     data, order = batches(device), random.Random(0)

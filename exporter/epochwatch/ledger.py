@@ -209,7 +209,7 @@ class Ledger:
         else:
             seconds = list(map(sub, times, (self.last_step_at, *times)))
         self.durations.update(seconds)
-        self.pace.recent_seconds.extend(seconds)
+        self.pace.take(seconds)
         self.last_step_at = times[-1]
         self._fold_rates(rates)
         self._fold_losses(losses)

@@ -20,7 +20,7 @@ from .trends import median
 from .troubles import Troubles
 from .values import Reader
 
-BATCH = 256
+BATCH = 512
 STUCK_LIMIT = 8 * BATCH
 READING_TIMEOUT_SECONDS = 1.0
 

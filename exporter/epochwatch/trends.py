@@ -21,6 +21,8 @@ SETTLED_WEIGHT = 1.0 - 1e-12
 MINIMUM_STALL_SECONDS = 300.0
 UNLEARNED_STALL_SECONDS = 1800.0
 STALL_FACTOR = 20.0
+PACE_INTERVALS = 128
+EDGES_SECONDS = (-math.inf, *STEP_BUCKETS_SECONDS, math.inf)
 
 
 def median(values: Iterable[float]) -> float:
@@ -159,13 +161,14 @@ class Durations:
         """Takes durations in seconds, any number of them."""
         if not seconds:
             return
-        counts, bounds, find = self.counts, STEP_BUCKETS_SECONDS, bisect_left
-        lowest, highest = find(bounds, min(seconds)), find(bounds, max(seconds))
-        if lowest == highest:  # a steady loop, as a rule: one look-up for the whole batch
-            counts[lowest] += len(seconds)
-        else:
-            for duration in seconds:
-                counts[find(bounds, duration)] += 1
+        counts, bounds, find = self.counts, EDGES_SECONDS, bisect_left
+        # As a rule most are of one bucket: one look-up for all of them, and one for each of the others.
+        bucket = find(bounds, seconds[len(seconds) // 2]) - 1
+        low, high = bounds[bucket], bounds[bucket + 1]
+        others = [duration for duration in seconds if duration <= low or duration > high]
+        counts[bucket] += len(seconds) - len(others)
+        for duration in others:
+            counts[find(bounds, duration) - 1] += 1
         self.sum += sum(seconds)
 
 
@@ -173,7 +176,11 @@ class Durations:
 class Pace:
     """The recent intervals between signs of life of one phase, from which its stall timeout is learned."""
 
-    recent_seconds: deque[float] = field(default_factory=lambda: deque(maxlen=128))
+    recent_seconds: deque[float] = field(default_factory=lambda: deque(maxlen=PACE_INTERVALS))
+
+    def take(self, seconds: Sequence[float]) -> None:
+        """Takes intervals in seconds, oldest first."""
+        self.recent_seconds.extend(seconds[-PACE_INTERVALS:])
 
     def stall_timeout_seconds(self) -> float:
         """Gives the larger of 300 s and 20 times the median interval; 1800 s before the first interval."""
