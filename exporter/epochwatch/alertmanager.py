@@ -21,7 +21,13 @@ from .outcome import Later, Outcome, Refused, Told
 
 TIMEOUTS_SECONDS = (3.05, 5.0)
 RUNBOOKS = "https://github.com/epochwatch/epochwatch/blob/main/docs/runbooks.md"
-IN_RUNBOOKS = ("TrainingFailed", "TrainingFinished", "TrainingNewBest", "TrainingJobFailed")
+IN_RUNBOOKS = (
+    "TrainingFailed",
+    "TrainingFinished",
+    "TrainingNewBest",
+    "TrainingJobFailed",
+    "TrainingJobMissedStart",
+)
 WINDOW_MS = 6 * 3600 * 1000
 
 
