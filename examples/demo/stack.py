@@ -7,8 +7,8 @@ addresses and intervals: what the demo shows is what a team gets.
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -26,7 +26,6 @@ import yaml
 ROOT = Path(__file__).resolve().parents[2]
 # Where prometheus/install.py puts them; the same variable moves both.
 BINARIES = Path(os.environ.get("EPOCHWATCH_STACK") or ROOT / ".stack").resolve() / "bin"
-PR_SET_PDEATHSIG = 1
 
 
 class StackError(Exception):
@@ -77,9 +76,13 @@ def wait_until(check: Callable[[], Any], seconds: float, what: str, every: float
         time.sleep(every)
 
 
-def _die_with_parent() -> None:
-    # Runs in the child between fork and exec. A demo killed with -9 cannot clean up; the kernel does it for us.
-    ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+def _dying_with_parent(argv: Sequence[str]) -> list[str]:
+    """Takes a command, gives it so that the kernel ends it with its parent: a demo killed with -9 cannot clean up.
+
+    Not by a function between fork and exec: in a process of many threads and libraries, as a test run is, that crashes.
+    """
+    setpriv = shutil.which("setpriv")
+    return [setpriv, "--pdeathsig", "KILL", "--", *argv] if setpriv else list(argv)
 
 
 @dataclass
@@ -106,14 +109,13 @@ class Service:
         with self.log.open("ab") as log:
             try:
                 self.process = subprocess.Popen(
-                    list(self.argv),
+                    _dying_with_parent(self.argv),
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=subprocess.STDOUT,
                     env={**os.environ, **self.env},
                     cwd=ROOT,
                     start_new_session=True,
-                    preexec_fn=_die_with_parent if sys.platform == "linux" else None,
                 )
             except OSError as error:
                 raise StackError(f"{self.name} cannot be started: {error}") from error
