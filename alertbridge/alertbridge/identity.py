@@ -127,9 +127,13 @@ def is_stale(ends: Mapping[str, float], source: str, now: float) -> bool:
 
 
 def telling_key(receiver: str, notification: Notification) -> str:
-    """Gives the same text for the same alerts in the same states, told to the same receiver."""
+    """Gives the same text for the same alerts in the same states, told to the same receiver.
+
+    Of those that max_alerts leaves out there is only their number: when it changes, that is news too.
+    """
     alerts = sorted(f"{alert.identity} {alert.status}" for alert in notification.alerts)
-    return _digest(receiver, notification.group_key, *alerts)
+    left_out = [f"and {notification.truncated_alerts} more"] if notification.truncated_alerts else []
+    return _digest(receiver, notification.group_key, *alerts, *left_out)
 
 
 def group_key(receiver: str, notification: Notification) -> str:

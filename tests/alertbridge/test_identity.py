@@ -173,6 +173,12 @@ def test_a_group_that_grows_is_told(put: Put) -> None:
     assert put(runs=("r0", "r1")) == "stored"
 
 
+def test_a_group_that_grows_beyond_what_is_listed_is_told(put: Put) -> None:
+    """With max_alerts the same alerts stay listed; that more are left out is news, the same again is not."""
+    verdicts = [put(runs=("r0", "r1"), truncatedAlerts=left_out) for left_out in (10, 10, 250, 0)]
+    assert verdicts == ["stored", "duplicate", "stored", "stored"]
+
+
 def test_receivers_are_told_each(put: Put) -> None:
     """The same webhook for two receivers is not a duplicate."""
     put(receiver="ml")
