@@ -8,6 +8,7 @@ from fractions import Fraction
 
 import pytest
 
+from epochwatch.landing import Landing
 from epochwatch.troubles import Troubles
 from epochwatch.values import Reader
 
@@ -175,3 +176,10 @@ def test_a_distributed_tensor_gives_the_whole_value_or_none(troubles: Troubles, 
     finally:
         distributed.destroy_process_group()
     assert troubles.counts == {"loss": 1}
+
+
+def test_a_value_on_its_way_is_not_read_again() -> None:
+    """A step that is read once more, because of another value, keeps the one that is coming from a device."""
+    landing, troubles = Landing(), Troubles()
+    assert Reader(troubles).read(landing, "loss") is landing
+    assert troubles.counts == {}
