@@ -190,7 +190,8 @@ def test_signals_reach_the_command(supervise: Supervise, number: int) -> None:
         "import signal, sys, time\n"
         "def act(number, frame): print('got', number, flush=True); sys.exit(9)\n"
         "for number in (1, 2, 10, 15): signal.signal(number, act)\n"
-        "print('ready', flush=True); time.sleep(60)\n"
+        "print('ready', flush=True)\n"
+        "while True: time.sleep(0.1)\n"
     )
     process = supervise([], [sys.executable, "-c", script])
     assert process.stdout is not None

@@ -52,7 +52,7 @@ def test_the_command_has_a_terminal_of_the_same_size(sit: Sit) -> None:
         "signal.signal(signal.SIGWINCH, show)\n"
         "print([os.isatty(n) for n in (0, 1, 2)], open('/dev/tty').isatty(), os.tcgetpgrp(0) == os.getpgrp())\n"
         "show()\n"
-        "time.sleep(60)\n",
+        "while True: time.sleep(0.1)\n",
         columns=97,
     )
     assert b"[True, True, True] True True" in user.look_for(b"size 97")
@@ -91,7 +91,8 @@ def test_ctrl_c_once_lets_the_command_end_itself(sit: Sit) -> None:
     user = sit(
         "import sys, time\n"
         "try:\n"
-        "    print('ready', flush=True); time.sleep(60)\n"
+        "    print('ready', flush=True)\n"
+        "    while True: time.sleep(0.1)\n"
         "except KeyboardInterrupt:\n"
         "    time.sleep(0.5); print('saved', flush=True); sys.exit(5)\n"
     )
@@ -127,7 +128,7 @@ def test_a_pipeline_keeps_keys_and_bytes(sit: Sit) -> None:
         "import os, time\n"
         "print([os.isatty(n) for n in (0, 1, 2)], flush=True)\n"
         "print('\\r50%', end='', flush=True); os.write(2, b'ready')\n"
-        "time.sleep(60)\n",
+        "while True: time.sleep(0.1)\n",
         stdout=write_end,
     )
     os.close(write_end)
