@@ -53,7 +53,7 @@ class Nursery:
 
     def start(self, run_id: str, spawn: Callable[[], Child]) -> Child:
         """Starts a command, whose environment has `run_id`, and takes care of it until `reap`."""
-        with self._lock:  # or it could be taken for an orphan before it is known
+        with self._lock:  # or it could be taken for an orphan, or another run's, before it is known
             child = spawn()
             self._orphans_cpu_seconds[child.pid] = 0.0
             self._run_ids[child.pid] = run_id
@@ -87,8 +87,9 @@ class Nursery:
 
     def members(self, pid: int) -> list[psutil.Process]:
         """Gives the processes that a command and its descendants are, those it has left to us included."""
-        processes = without(self._strangers, psutil.Process().children(recursive=True))
-        others = self._run_ids.keys() - {pid}
+        with self._lock:
+            processes = without(self._strangers, psutil.Process().children(recursive=True))
+            others = self._run_ids.keys() - {pid}
         if not others:
             return processes
         run_id = self._run_ids.get(pid, "")

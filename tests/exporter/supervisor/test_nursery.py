@@ -69,6 +69,44 @@ def test_two_runs_keep_apart(nap: str) -> None:
     assert (done.stdout, done.stderr) == ("done\n", "")
 
 
+ONE_ENDS_AS_ANOTHER_STARTS = """
+import os, threading
+from epochwatch.supervised import RUN_ID
+from epochwatch.supervisor.nursery import Nursery
+from epochwatch.supervisor.spawn import spawn
+
+def spawned(name, script):
+    return spawn(["sh", "-c", script], {**os.environ, RUN_ID: name}, None)
+
+def spawned_while_the_other_cleans_up():
+    child = spawned("two", "exec NAP")
+    cleaning.start()
+    cleaning.join(0.5)
+    return child
+
+nursery = Nursery()
+one = nursery.start("one", lambda: spawned("one", "true"))
+nursery.await_end(one.pid)
+cleaning = threading.Thread(target=nursery.end_rest, args=(one.pid, 0.2))
+two = nursery.start("two", spawned_while_the_other_cleans_up)
+cleaning.join()
+print(nursery.reap(one.pid).code, len(nursery.members(two.pid)))
+nursery.kill(two.pid)
+print(nursery.reap(two.pid).code)
+"""
+
+
+def test_a_run_that_ends_leaves_alone_what_is_just_starting(nap: str) -> None:
+    """A command that is there, but not yet known to be another run's, is not what the first has left behind."""
+    done = subprocess.run(
+        [sys.executable, "-c", ONE_ENDS_AS_ANOTHER_STARTS.replace("NAP", nap)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.stdout, done.stderr) == ("0 1\n-9\n", "")
+
+
 STRANGER = """
 import os, subprocess
 from epochwatch.supervised import RUN_ID
