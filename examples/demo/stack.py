@@ -24,6 +24,7 @@ import requests
 import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
+RULES = ROOT / "prometheus" / "rules"
 # Where prometheus/install.py puts them; the same variable moves both.
 BINARIES = Path(os.environ.get("EPOCHWATCH_STACK") or ROOT / ".stack").resolve() / "bin"
 
@@ -287,8 +288,8 @@ class Stack:
             )
         )
 
-    def prometheus(self, alertmanager_url: str, *, interval: str = "1s") -> Service:
-        """Starts Prometheus with the shipped scrape jobs and rules, everything each `interval`.
+    def prometheus(self, alertmanager_url: str, *, interval: str = "1s", rules: Path = RULES) -> Service:
+        """Starts Prometheus with the shipped scrape jobs, and the rules in a directory, everything each `interval`.
 
         It is given back once Alertmanager is among its notification targets: an alert that fires before that is
         dropped and would be sent again only after the resend delay.
@@ -297,7 +298,7 @@ class Stack:
         config = yaml.safe_load((ROOT / "prometheus" / "prometheus.yml").read_text())
         config["global"]["scrape_interval"] = interval
         config["global"]["evaluation_interval"] = interval
-        config["rule_files"] = [str(ROOT / "prometheus" / "rules" / "*.yml")]
+        config["rule_files"] = [str(rules / "*.yml")]
         config["alerting"] = {
             "alertmanagers": [{"static_configs": [{"targets": [alertmanager_url.removeprefix("http://")]}]}]
         }

@@ -1,4 +1,4 @@
-"""Scheduled trainings, however they end or do not start, reach the group once and as what they were."""
+"""Scheduled trainings, however they end, do not end or do not start, reach the group once and as what they were."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 import re
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import pytest
 import requests
 
 from demo.group import Group
-from demo.stack import Service, Stack, bridge_config, console_script, free_port, wait_until
+from demo.stack import RULES, Service, Stack, bridge_config, console_script, free_port, wait_until
 from epochwatch.supervisor.state import JobState
 from epochwatch.supervisor.statefile import StateFile
 
@@ -49,7 +50,6 @@ QUIET = ("TrainingStarted", "TrainingNewBest")
 
 def scheduler(stack: Stack, prefix: str, *flags: str) -> Service:
     """Starts a scheduler whose jobs were promised by one that is gone: all but one a minute ago, that one two hours."""
-    port = free_port()
     state = stack.directory / f"{prefix}-state"
     jobs = {}
     for ending in ENDINGS:
@@ -61,8 +61,14 @@ def scheduler(stack: Stack, prefix: str, *flags: str) -> Service:
         jobs[f"{prefix}-{ending}"] = {"schedule": schedule, "timezone": "UTC", "command": command}
         if ending == "hangs":
             jobs[f"{prefix}-{ending}"] |= {"timeout": "2s", "stop_grace": "1s"}
+    return start_scheduler(stack, prefix, {"state_dir": str(state), "jobs": jobs}, *flags)
+
+
+def start_scheduler(stack: Stack, prefix: str, config: dict[str, Any], *flags: str) -> Service:
+    """Starts a scheduler that Prometheus finds."""
+    port = free_port()
     file = stack.directory / f"{prefix}.yml"
-    file.write_text(json.dumps({"state_dir": str(state), "jobs": jobs}))
+    file.write_text(json.dumps(config))
     service = Service(
         name=f"scheduler-{prefix}",
         argv=[
@@ -142,3 +148,50 @@ def test_every_end_of_a_scheduled_training_is_told_once(stack: Stack, group: Gro
     assert {ending for ending, alert in quiet.items() if alert["status"]["inhibitedBy"]} == found.keys()
     missed = query(prometheus, "time() - training_job_next_start_timestamp_seconds > 0")
     assert sorted(missed) == ["is-silent-starts-late", "tells-starts-late"]
+
+
+def hurried_rules(directory: Path) -> Path:
+    """Gives the shipped rules of jobs, with seconds for the minutes that two of them wait."""
+    text = (RULES / "jobs.yml").read_text()
+    for patient, hurried in (("+ 600\n", "+ 2\n"), ("for: 5m\n", "for: 2s\n")):
+        assert text.count(patient) == 1
+        text = text.replace(patient, hurried)
+    rules = directory / "hurried"
+    rules.mkdir()
+    (rules / "jobs.yml").write_text(text)
+    return rules
+
+
+def test_a_run_that_does_not_end_and_a_scheduler_that_is_gone_are_told(
+    stack: Stack, group: Group, bridge: Service
+) -> None:
+    """A run of several times its usual length is told until it ends; then kill -9 takes the scheduler away."""
+    state = stack.directory / "state"
+    due_at = time.time() // 60 * 60 - 60
+    schedule = time.strftime("%M %H * * *", time.gmtime(due_at))
+    usual = JobState(schedule, "UTC", next_start=due_at, settled=due_at - 1)
+    yesterday = due_at - 86400
+    succeeded = replace(
+        usual,
+        last_start=yesterday,
+        last_end=yesterday + 1,
+        last_success=yesterday + 1,
+        last_duration_seconds=1.0,
+    )
+    StateFile(state, "nightly").write(succeeded)
+    command = [sys.executable, "-c", "import time; time.sleep(15)"]
+    job = {"schedule": schedule, "timezone": "UTC", "command": command}
+
+    alertmanager = stack.alertmanager(bridge.url)
+    stack.prometheus(alertmanager.url, rules=hurried_rules(stack.directory))
+    service = start_scheduler(stack, "jobs", {"state_dir": str(state), "jobs": {"nightly": job}})
+
+    text = group.wait_for("nightly", "TrainingJobOverrunning", seconds=60)["text"]
+    assert "The longest run of the last week took 1s" in text
+    wait_until(lambda: len(group.with_text("TrainingJobOverrunning")) == 2, 60, "its end")
+    assert told(group, "nightly") == ["TrainingJobOverrunning"] * 2
+
+    assert service.process is not None
+    service.process.kill()
+    assert "no longer scheduled" in group.wait_for("nightly", "TrainingSchedulerAbsent", seconds=60)["text"]
+    assert told(group, "nightly") == [*["TrainingJobOverrunning"] * 2, "TrainingSchedulerAbsent"]
