@@ -28,6 +28,19 @@ def test_relative_links_and_anchors_resolve(page: Path) -> None:
     assert broken == []
 
 
+@pytest.mark.parametrize("page", [page for page in pages() if ".zh-CN." in page.name], ids=named)
+def test_a_chinese_page_leads_to_chinese_pages(page: Path) -> None:
+    """Of a page that is there in both languages it links the Chinese one; only to its own English one it leads over."""
+    own = page.with_name(page.name.replace(".zh-CN", ""))
+    linked = {(page.parent / unquote(link).partition("#")[0]).resolve() for link in links(page)}
+    chinese = {
+        target: target.with_name(f"{target.stem}.zh-CN.md") for target in linked if target.suffix == ".md"
+    }
+
+    assert own in linked
+    assert sorted(target.name for target, other in chinese.items() if target != own and other.exists()) == []
+
+
 def test_every_page_of_the_documentation_is_in_the_index() -> None:
     """docs/README.md leads to each page; a Chinese one stands beside its English one."""
     index = ROOT / "docs/README.md"
