@@ -23,6 +23,7 @@ ROOT = Path(__file__).parents[2]
 GOLDEN = Path(__file__).parent / "golden"
 TEMPLATES = (ROOT / "docs/templates.md").read_text()
 SANDBOX = (ROOT / "docs/sandbox.md").read_text()
+BOTH = pytest.mark.parametrize("suffix", [".md", ".zh-CN.md"])
 NOW = datetime(2026, 11, 22, 19, 20, 30, tzinfo=timezone.utc)
 
 
@@ -43,34 +44,45 @@ def test_the_documented_template_works(tmp_path: Path, language: str, body: str)
     assert message.text.startswith("### ")
 
 
-def test_every_name_that_a_template_sees_is_documented() -> None:
-    """Names of the view, of an alert, of a kind and of a link stand in docs/templates.md."""
+@BOTH
+def test_every_name_that_a_template_sees_is_documented(suffix: str) -> None:
+    """Names of the view, of an alert, of a kind and of a link stand in docs/templates.md, and in Chinese."""
+    text = (ROOT / f"docs/templates{suffix}").read_text()
     lens = Lens("en", ZoneInfo("UTC"), NOW)
     notification = parse((GOLDEN / "plateau-firing.json").read_bytes())
     view = view_of(notification, lens, curve=None, backlog=None, as_card=False)
     names = {*view.shown(1), *(field.name for one in (AlertView, Kind, Link) for field in fields(one))}
-    assert sorted(name for name in names if f"`{name}`" not in TEMPLATES) == []
+    assert sorted(name for name in names if f"`{name}`" not in text) == []
 
 
-def test_every_part_is_documented() -> None:
-    """The macros of the built-in parts and words stand in docs/templates.md."""
+@BOTH
+def test_every_part_is_documented(suffix: str) -> None:
+    """The macros of the built-in parts and words stand in docs/templates.md, and in Chinese."""
+    text = (ROOT / f"docs/templates{suffix}").read_text()
     folder = ROOT / "alertbridge/alertbridge/templates"
     macros = {
         name
         for file in ("parts.j2", "words.en.j2", "words.zh.j2")
         for name in re.findall(r"{% macro (\w+)", (folder / file).read_text())
     }
-    assert sorted(name for name in macros if f"`{name}`" not in TEMPLATES) == []
+    assert sorted(name for name in macros if f"`{name}`" not in text) == []
 
 
-def test_every_mode_and_address_of_the_sandbox_is_documented() -> None:
-    """docs/sandbox.md lists what the sandbox can do, in its own words."""
+def test_the_modes_of_the_sandbox_are_told_in_its_words() -> None:
+    """docs/sandbox.md says of each mode what the sandbox itself says."""
     for name, what in MODES.items():
         assert f"| `{name}` | {what} |\n" in SANDBOX
+
+
+@BOTH
+def test_every_mode_and_address_of_the_sandbox_is_documented(suffix: str) -> None:
+    """docs/sandbox.md lists what the sandbox can do, and the Chinese page too."""
+    text = (ROOT / f"docs/sandbox{suffix}").read_text()
+    assert sorted(name for name in MODES if f"\n| `{name}` | " not in text) == []
     app = create_app(Rules(tokens=(Secret("t"),)))
     addresses = {rule.rule.partition("<")[0] for rule in app.url_map.iter_rules()}
     shown = {
         address for address in addresses if address.startswith(("/api/", "/robot", "/open-apis", "/cgi-bin"))
     }
     assert len(shown) >= 6
-    assert sorted(address for address in shown if f"{address}" not in SANDBOX) == []
+    assert sorted(address for address in shown if f"{address}" not in text) == []
