@@ -12,7 +12,11 @@ import yaml
 
 from demo.stack import ROOT, binary
 
-PAGES = [ROOT / "docs" / name for name in ("existing-stack.md", "existing-stack.zh-CN.md", "scaling.md")]
+PAGES = [
+    ROOT / "docs" / f"{name}{suffix}"
+    for name in ("existing-stack", "scaling")
+    for suffix in (".md", ".zh-CN.md")
+]
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
@@ -86,7 +90,7 @@ def test_links_lead_to_files(page: Path) -> None:
 
 def test_both_languages_copy_the_same() -> None:
     """The blocks are the same in both languages."""
-    english, chinese, _ = PAGES
+    english, chinese, *_ = PAGES
 
     assert BLOCK.findall(english.read_text()) == BLOCK.findall(chinese.read_text())
 
@@ -101,11 +105,12 @@ def test_the_folder_job_is_the_shipped_one() -> None:
     assert folder["file_sd_configs"][0]["files"] == shipped["file_sd_configs"][0]["files"]
 
 
+@pytest.mark.parametrize("suffix", [".md", ".zh-CN.md"])
 @pytest.mark.parametrize("name", ["many-ranks.yml", "shard.yml", "federation.yml"])
-def test_the_blocks_of_scaling_are_the_snippets(name: str) -> None:
+def test_the_blocks_of_scaling_are_the_snippets(name: str, suffix: str) -> None:
     """Relabelling, remote write and federation are the same on the page and in the files that are tried out."""
     snippet = yaml.safe_load((ROOT / "prometheus/snippets" / name).read_text())
-    shown = [yaml.safe_load(text) for page, text in PROMETHEUS if page.name == "scaling.md"]
+    shown = [yaml.safe_load(text) for page, text in PROMETHEUS if page.name == f"scaling{suffix}"]
     jobs = [job for each in shown for job in each.get("scrape_configs", [])]
     writes = [write for each in shown for write in each.get("remote_write", [])]
 
