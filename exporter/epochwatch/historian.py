@@ -31,6 +31,7 @@ from .report.record import Facts, Head, Raised
 from .report.reference import find_baseline
 from .report.store import RAISED_LIMIT, History
 from .sketch import Sketch
+from .supervised import Supervised
 
 LOOK_SECONDS = 10.0
 # That the run is still there is said so often where there is nothing else to say.
@@ -50,6 +51,7 @@ class Historian:
         devices: The sources that read the GPUs.
         mask: Takes secrets out of a text.
         environ: Of the process that makes the report.
+        supervised: The supervisor, which ends the run in the history if its process can not.
     """
 
     def __init__(
@@ -60,12 +62,14 @@ class Historian:
         mask: Callable[[str], str],
         environ: Mapping[str, str],
         *,
+        supervised: Supervised | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._books = books
         self._identity = identity
         self._devices = devices
         self._environ = environ
+        self._supervised = supervised
         self._clock = clock
         settings = books.settings
         self._directory = settings.history or Path()
@@ -155,6 +159,7 @@ class Historian:
                 self._books.troubles.report_exception("history", error)
 
     def _begin(self) -> None:
+        self._say_kept()
         self._put(None)
         for run_id in self._history.forget_old():
             for report in (self._place / REPORTS).glob(f"*{run_id}.html"):
@@ -205,6 +210,21 @@ class Historian:
         for _ in raised:
             self._raised.popleft()
         self._put_at, self._put_epochs = self._clock(), head.epochs
+
+    def _say_kept(self) -> None:
+        if self._supervised is None:
+            return
+        settings = self._books.settings
+        self._supervised.say(
+            "kept",
+            run=settings.run,
+            run_id=self._identity.run_id,
+            directory=str(self._place),
+            baseline=settings.baseline or "",
+            threshold=str(settings.threshold),
+            language=settings.language,
+            report_url=settings.report_url or "",
+        )
 
     def _standing(self, end: End | None) -> tuple[Head, Facts]:
         try:

@@ -11,6 +11,7 @@ from .herald import Chronicle
 from .masking import masked
 from .notify import settings_secrets
 from .ranks import Place
+from .supervised import Supervised
 
 
 def make_chronicle(
@@ -19,6 +20,7 @@ def make_chronicle(
     run_info: tuple[str, ...],
     devices: Sequence[Source],
     environ: Mapping[str, str],
+    supervised: Supervised | None,
 ) -> Chronicle | None:
     """Gives what keeps a run, not started; None if nothing does: no history is wanted, or another rank keeps it.
 
@@ -26,6 +28,7 @@ def make_chronicle(
         run_info: The values of run_info's labels.
         devices: The sources that read the GPUs.
         environ: Holds secrets that must not be kept.
+        supervised: The supervisor, if there is one.
     """
     settings = books.settings
     if settings.history is None or place.rank != 0:
@@ -44,4 +47,11 @@ def make_chronicle(
         world_size=place.world_size,
         restarts=place.restarts or 0,
     )
-    return Historian(books, identity, devices, lambda text: masked(text, environ, secrets), environ)
+    return Historian(
+        books,
+        identity,
+        devices,
+        lambda text: masked(text, environ, secrets),
+        environ,
+        supervised=supervised,
+    )

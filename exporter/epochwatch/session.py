@@ -73,7 +73,7 @@ class Session:
             self._target_file = TargetFile(settings.targets_dir, host, pid, self._server.port)
         self.end_watch = EndWatch(self)
         try:
-            chronicle = make_chronicle(books, place, run_info, devices, environ)
+            chronicle = make_chronicle(books, place, run_info, devices, environ, self._supervised)
             self.herald = make_herald(
                 books, place, self.url, self._gpu_names, environ, chronicle, self._supervised
             )

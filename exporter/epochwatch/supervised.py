@@ -1,8 +1,9 @@
 """What a run under `epochwatch run` knows of its supervisor, and the few words they leave each other.
 
 The supervisor sets EPOCHWATCH_SUPERVISOR_* and a directory of its own. A run appends a line to the file `said` when it
-starts, when it has ended, and when somebody was really told of its end. The supervisor reads them after the death
-of the command: a failure that was told is not told twice, and one that could not be told is told by the supervisor.
+starts, when it is in a history of runs, when it has ended, and when somebody was really told of its end. The supervisor
+reads them after the death of the command: a failure that was told is not told twice, one that could not be told is told
+by the supervisor, and so is what a history has open.
 Before it ends a command whose time is up it leaves a file `ending`; the run then leaves the telling to it.
 """
 

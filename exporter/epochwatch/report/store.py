@@ -6,7 +6,7 @@ import json
 import math
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +46,27 @@ class History:
             _put_raised(connection, head.run_id, raised)
         for curve, count in added:
             curve.saved(count)
+
+    def conclude(self, run_id: str, state: str, at: float, failure: str) -> bool:
+        """Takes how a run ended that can no longer say so itself; tells whether it was still open.
+
+        Raises:
+            HistoryError: It cannot be kept now.
+        """
+        if not self._database.path.is_file():
+            return False
+        with self._database.write() as connection:
+            row = connection.execute(
+                "SELECT facts FROM runs WHERE run_id = ? AND ended_at IS NULL", (run_id,)
+            ).fetchone()
+            if row is None:
+                return False
+            facts = json.dumps(asdict(replace(_facts(*row), failure=failure)), ensure_ascii=False)
+            connection.execute(
+                "UPDATE runs SET state = ?, ended_at = ?, facts = ? WHERE run_id = ?",
+                (state, at, facts, run_id),
+            )
+            return True
 
     def add_raised(self, run_id: str, raised: Iterable[Raised], source: str) -> None:
         """Takes what a source knows was raised during a run, instead of what it knew before.

@@ -42,6 +42,7 @@ class Ended:
         stopped: Whether somebody asked for the end by a signal that came through the supervisor.
         told: Whether the command itself has told its end, so that nobody else needs to.
         runs: Names under which the command made itself known through `epochwatch.start`, the last one last.
+        link: Address of the report on the last of them; empty if the supervisor has none made.
     """
 
     outcome: Outcome
@@ -56,6 +57,7 @@ class Ended:
     stopped: bool = False
     told: bool = False
     runs: tuple[str, ...] = ()
+    link: str = ""
 
     @property
     def seconds(self) -> float:

@@ -40,7 +40,17 @@ def ended_event(spec: JobSpec, ended: Ended, run_id: str) -> Event:
         lines += [*_log(spec), *_last_lines(ended)]
     labels = {**job_labels(spec, run_id, ended.runs), "outcome": ended.outcome.value}
     lasting_seconds = _rule_may_fire_seconds(spec, ended.ended_at)
-    return Event(name, severity, ended.ended_at, said, tuple(lines), labels, lasting_seconds, final=True)
+    return Event(
+        name,
+        severity,
+        ended.ended_at,
+        said,
+        tuple(lines),
+        labels,
+        lasting_seconds,
+        final=True,
+        link=ended.link,
+    )
 
 
 def restarting(spec: JobSpec, ended: Ended, run_id: str, number: int, delay_seconds: float) -> Event:
@@ -52,7 +62,7 @@ def restarting(spec: JobSpec, ended: Ended, run_id: str, number: int, delay_seco
     )
     lines = (*_spent(ended), *_command(spec), *_log(spec), *_last_lines(ended))
     labels = {**job_labels(spec, run_id, ended.runs), "restart": str(number)}
-    return Event("TrainingJobRestarted", "warning", ended.ended_at, said, lines, labels)
+    return Event("TrainingJobRestarted", "warning", ended.ended_at, said, lines, labels, link=ended.link)
 
 
 def missed_start(

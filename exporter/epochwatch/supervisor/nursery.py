@@ -11,6 +11,7 @@ import contextlib
 import ctypes
 import os
 import signal
+import subprocess
 import time
 from collections.abc import Callable, Container, Iterable, Sequence
 from threading import Lock
@@ -36,7 +37,7 @@ class Reaped(NamedTuple):
 
 
 class Nursery:
-    """All processes below this one, but for those that were there before, such as what an entry point has started.
+    """All processes below this one, but for our own, and those that were there before, which an entry point started.
 
     Args:
         cgroup: The group they are in.
@@ -48,7 +49,7 @@ class Nursery:
         # By the pid of a run's command: the CPU of what it left behind and we reaped.
         self._orphans_cpu_seconds: dict[int, float] = {}
         self._run_ids: dict[int, str] = {}
-        self._strangers = frozenset(psutil.Process().children(recursive=True))
+        self._strangers = set(psutil.Process().children(recursive=True))
         ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
     def start(self, run_id: str, spawn: Callable[[], Child]) -> Child:
@@ -58,6 +59,15 @@ class Nursery:
             self._orphans_cpu_seconds[child.pid] = 0.0
             self._run_ids[child.pid] = run_id
         return child
+
+    def assist(self, start: Callable[[], subprocess.Popen[bytes]]) -> subprocess.Popen[bytes]:
+        """Starts a process of our own, which belongs to no run; its exit code may be lost to `reap_orphans`."""
+        with self._lock:
+            self._strangers = {one for one in self._strangers if one.is_running()}
+            process = start()
+            with contextlib.suppress(psutil.Error):
+                self._strangers.add(psutil.Process(process.pid))
+        return process
 
     def await_end(self, pid: int) -> None:
         """Blocks until a command has ended, and leaves it to be reaped."""

@@ -19,6 +19,7 @@ from ..phrases import Words
 from ..supervised import Supervised
 from ..troubles import Troubles
 from . import jobevents
+from .aftermath import Aftermath
 from .attempt import Attempt, End
 from .cgroup import OomKills, own_cgroup
 from .ended import Ended, Outcome
@@ -68,6 +69,7 @@ class Runner:
         book: Is written when a run starts and ends.
         herald: Is told of ends and restarts.
         nursery: The process's one.
+        aftermath: Ends the runs that a death leaves open.
         environ: What the command inherits.
         port: Where the supervisor serves, so that the command's own endpoints keep clear of it.
         now: Seconds since the epoch.
@@ -80,6 +82,7 @@ class Runner:
         book: JobBook,
         herald: JobHerald,
         nursery: Nursery,
+        aftermath: Aftermath,
         troubles: Troubles,
         *,
         environ: Mapping[str, str] = os.environ,
@@ -91,6 +94,7 @@ class Runner:
         self._book = book
         self._herald = herald
         self._nursery = nursery
+        self._aftermath = aftermath
         self._troubles = troubles
         self._environ = environ
         self._port = port
@@ -228,15 +232,17 @@ class Runner:
             )
         )
         stopped = end.stopped_by is not None
-        ended = self._ended(course, verdict.outcome, verdict.exit_code, verdict.cause)
-        return replace(
-            ended,
+        ended = replace(
+            self._ended(course, verdict.outcome, verdict.exit_code, verdict.cause),
             signal=verdict.signal,
             last_lines=output.last_lines(),
             stopped=stopped,
             told=said.suffices(verdict.outcome, stopped),
             runs=said.runs,
         )
+        environ = {**self._environ, **self._spec.env}
+        links = [self._aftermath.conclude(kept, ended, environ) for kept in said.kept]
+        return replace(ended, link=links[-1]) if links else ended
 
     def _ended(self, course: Course, outcome: Outcome, exit_code: int, cause: Words) -> Ended:
         return Ended(

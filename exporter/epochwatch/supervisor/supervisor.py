@@ -23,6 +23,7 @@ from ..server import Server
 from ..settings import Settings
 from ..spokesman import Spokesman, job_id
 from ..troubles import LOGGER, Troubles
+from .aftermath import Aftermath
 from .collector import JobCollector
 from .herald import JobHerald
 from .jobbook import JobBook
@@ -84,6 +85,7 @@ class Supervisor:
     ) -> None:
         self.troubles = Troubles()
         self.nursery = Nursery()
+        self._aftermath = Aftermath(self.nursery, self.troubles)
         self._settings = settings
         self._environ = environ
         self._scrapes = Scrapes()
@@ -119,6 +121,7 @@ class Supervisor:
             book,
             self.herald,
             self.nursery,
+            self._aftermath,
             self.troubles,
             environ=inherited(self._environ, self._settings),
             port=self.port,
@@ -134,6 +137,7 @@ class Supervisor:
         """
         try:
             self.herald.close()
+            self._aftermath.close()
             if hold:
                 self._hold(signals)
         finally:

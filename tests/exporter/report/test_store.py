@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -59,6 +60,20 @@ def test_a_run_is_put_again_and_again(history: History) -> None:
     kept = history.record("abc123").curve("train/loss")
     assert kept == curve.so_far()
     assert history.heads() == [head(state="finished")]
+
+
+def test_an_open_run_is_ended_for_it_once(history: History) -> None:
+    """How it ended is added to what it had told; one that has ended, or was never there, stays as it is."""
+    facts = Facts(host="gpu-01", details={"model": "ViT-大"}, gpus=(GpuUse("0", "NVIDIA H100", 3),))
+    history.put(head(), facts, curves({"train/loss": [1.0, 0.5]}))
+    assert history.conclude("abc123", "failed", BEGAN + 9, "被 SIGKILL 杀死")
+    assert not history.conclude("abc123", "interrupted", BEGAN + 10, "too late")
+    assert not history.conclude("nobody", "failed", BEGAN + 9, "no")
+    (found,) = history.heads()
+    assert found == head(state="failed", ended_at=BEGAN + 9)
+    record = history.record("abc123")
+    assert record.facts == replace(facts, failure="被 SIGKILL 杀死")
+    assert record.metrics == ["train/loss"]
 
 
 def test_nothing_is_lost_by_a_put_that_failed(history: History, tmp_path: Path) -> None:

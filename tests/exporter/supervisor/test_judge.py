@@ -6,7 +6,7 @@ import pytest
 
 from epochwatch.supervisor.ended import Outcome
 from epochwatch.supervisor.judge import Evidence, judge
-from epochwatch.supervisor.testimony import heard
+from epochwatch.supervisor.testimony import Kept, heard
 
 VERDICTS = [
     (Evidence(0), Outcome.SUCCESS, 0, None, "finished"),
@@ -130,3 +130,24 @@ def test_signals_without_names_are_told_by_number() -> None:
     """The table's 40 is one."""
     with pytest.raises(ValueError, match="40 is not a valid Signals"):
         signal.Signals(40)
+
+
+def test_runs_in_a_history_are_known_whatever_comes_after() -> None:
+    """What was not said is empty, what says too little is none, and a newer run's further words are passed over."""
+    said = [
+        {
+            "word": "kept",
+            "run": "digits",
+            "run_id": "a1",
+            "directory": "/runs",
+            "language": "zh",
+            "colour": "red",
+        },
+        {"word": "kept", "run": "digits", "directory": "/runs"},
+        STARTED,
+        {"word": "kept", "run": "digits", "run_id": "b2", "directory": "/runs", "baseline": "v1"},
+    ]
+    assert heard(said).kept == (
+        Kept("digits", "a1", "/runs", language="zh"),
+        Kept("digits", "b2", "/runs", baseline="v1"),
+    )

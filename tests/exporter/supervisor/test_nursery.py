@@ -107,6 +107,33 @@ def test_a_run_that_ends_leaves_alone_what_is_just_starting(nap: str) -> None:
     assert (done.stdout, done.stderr) == ("0 1\n-9\n", "")
 
 
+ASSISTANT = """
+import os, subprocess
+from epochwatch.supervised import RUN_ID
+from epochwatch.supervisor.nursery import Nursery
+from epochwatch.supervisor.spawn import spawn
+
+nursery = Nursery()
+assistant = nursery.assist(lambda: subprocess.Popen(["sh", "-c", "NAP1; true"]))
+child = nursery.start("one", lambda: spawn(["sh", "-c", "exec NAP2"], {**os.environ, RUN_ID: "one"}, None))
+print([process.pid for process in nursery.members(child.pid)] == [child.pid])
+nursery.kill(child.pid)
+nursery.await_end(child.pid)
+nursery.end_rest(child.pid, 5.0)
+print(nursery.reap(child.pid).code, assistant.poll())
+assistant.terminate()
+subprocess.run(["pkill", "-fx", "NAP1"])
+"""
+
+
+def test_a_process_of_our_own_is_no_runs(nap: str) -> None:
+    """A report that is being made is neither counted nor ended with a job, even where there is only one."""
+    done = subprocess.run(
+        [sys.executable, "-c", ASSISTANT.replace("NAP", nap)], capture_output=True, text=True, check=False
+    )
+    assert (done.stdout, done.stderr) == ("True\n-9 None\n", "")
+
+
 STRANGER = """
 import os, subprocess
 from epochwatch.supervised import RUN_ID

@@ -17,6 +17,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 
 from epochwatch.errors import StateError
 from epochwatch.events import Event
+from epochwatch.supervisor.aftermath import Aftermath
 from epochwatch.supervisor.collector import JobCollector
 from epochwatch.supervisor.herald import JobHerald
 from epochwatch.supervisor.jobbook import JobBook
@@ -92,7 +93,10 @@ class Bench:
         herald = JobHerald([self.told])
 
         def make_runner(book: JobBook) -> Runner:
-            return Runner(book.spec, book, herald, self.nursery, self.troubles, now=lambda: self.now)
+            aftermath = Aftermath(self.nursery, self.troubles)
+            return Runner(
+                book.spec, book, herald, self.nursery, aftermath, self.troubles, now=lambda: self.now
+            )
 
         return ScheduledJob(
             spec, self.directory, herald, self.troubles, make_runner, now=lambda: self.now, on_end=on_end
