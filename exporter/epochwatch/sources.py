@@ -22,6 +22,7 @@ class TrainingSource:
         self._books = books
         self._place = place
         self._run_info = run_info
+        self._other_seconds = 0.0
 
     def collect(self) -> Iterable[Reading]:
         """Gives every series of the loop; those with nothing to say are left out."""
@@ -69,9 +70,15 @@ class TrainingSource:
         yield from single(c.LOSS_SCALE, ledger.loss_scale)
         durations = ledger.durations
         yield Reading(c.STEP_DURATION_SECONDS, (), Buckets(tuple(durations.counts), durations.sum))
+        yield from each(c.STEP_PART_SECONDS_TOTAL, self._parts(durations.sum))
+
+    def _parts(self, step_seconds: float) -> dict[str, float]:
+        """Takes the seconds of all complete steps and gives each part's; those of no other part are "other"."""
         parts = dict(self._books.progress.part_seconds)
-        parts["other"] += max(0.0, durations.sum - sum(parts.values()))
-        yield from each(c.STEP_PART_SECONDS_TOTAL, parts)
+        rest = step_seconds - sum(parts.values()) + parts["other"]
+        # Parts grow within a step, the sum of steps at its end: in between the rest falls, and a counter must not.
+        self._other_seconds = parts["other"] = max(self._other_seconds, parts["other"], rest)
+        return parts
 
     def _to_unix(self, clock_seconds: float | None) -> float | None:
         # By its age, so that a jump of the system clock does not move the past.
