@@ -131,6 +131,7 @@ class Run:
         self._session = session
         self._herald = session.herald if session is not None else None
         self._epoch_open = False
+        self._resumed_epochs = 0
         # The recorder's own method: a call in between would double what a step costs.
         self.step = books.recorder.step
         if session is not None:
@@ -178,14 +179,20 @@ class Run:
     def epochs(self, total: int | None = None, start: int | None = None) -> Iterator[int]:
         """Gives the epochs to make, counted from 0, and closes each when the loop asks for the next.
 
+        A loop begins at 0, as that over a `range` does: also a second one of the same run, whatever the first has
+        made. Only the first loop after `load_state_dict` goes on behind the epochs that were complete there.
+
         Args:
-            total: How many there are altogether; what `start` was told if left out, endless if nobody said.
-            start: The first one, after a resume; what `load_state_dict` found if left out.
+            total: Where to stop: the number of epochs altogether, those before `start` included. What
+                `epochwatch.start` was told if left out, endless if nobody said.
+            start: The first one; what `load_state_dict` found, else 0, if left out.
         """
         books = self._books
-        total = total or books.progress.planned_epochs
+        if total is None:
+            total = books.progress.planned_epochs
         books.progress.planned_epochs = total
-        first = books.ledger.epochs if start is None else start
+        first = self._resumed_epochs if start is None else start
+        self._resumed_epochs = 0
         if self._herald is not None:
             self._herald.counts_epochs()
         for epoch in count(first) if total is None else range(first, total):
@@ -258,6 +265,7 @@ class Run:
         try:
             with self._books.recorder.reading() as ledger:
                 resume.load(ledger, state)
+                self._resumed_epochs = ledger.epochs
             if self._herald is not None:
                 self._herald.resumed()
         except Exception as error:

@@ -72,6 +72,19 @@ def test_a_resumed_run_is_no_plateau(start: Start) -> None:
     assert plateau_epochs(scrape(run)) == 0
 
 
+def test_only_the_loop_after_a_resume_goes_on(start: Start) -> None:
+    """What a checkpoint says counts for one loop: the next, as for the next fold, begins at 0 again."""
+    run = resumed(start, trained(start).state_dict())
+    scrape(run)
+    assert list(run.epochs(7)) == [5, 6]
+    assert list(run.epochs(3)) == [0, 1, 2]
+
+
+def test_a_resumed_loop_may_be_told_where_to_begin(start: Start) -> None:
+    """An epoch given by hand wins over the checkpoint's."""
+    assert list(resumed(start, trained(start).state_dict()).epochs(7, start=4)) == [4, 5, 6]
+
+
 def test_a_resumed_run_keeps_its_standard(start: Start) -> None:
     """A loss worse than the best before the resume is no new best."""
     run = resumed(start, trained(start).state_dict())

@@ -164,6 +164,22 @@ def test_epochs_without_a_plan_are_endless(start: Start) -> None:
     assert scrape(run).value("training_epochs") == 2
 
 
+@pytest.mark.parametrize("scraped", [False, True])
+def test_every_loop_of_a_run_begins_at_0(scraped: bool, start: Start) -> None:
+    """A second loop, as for a second fold, makes all of its epochs, whether somebody looked at the first or not."""
+    run = start()
+    for _ in range(3):
+        assert list(run.epochs(2)) == [0, 1]
+        if scraped:
+            scrape(run)
+    assert scrape(run).value("training_epochs") == 2
+
+
+def test_no_epochs_are_none(start: Start) -> None:
+    """A loop over 0 epochs does nothing, whatever was planned."""
+    assert list(start(epochs=3).epochs(0)) == []
+
+
 def test_an_epoch_ended_by_hand_counts_once(start: Start) -> None:
     """Calling epoch_end inside of epochs() does not count it twice."""
     run = start(epochs=2)
