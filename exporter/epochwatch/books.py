@@ -26,6 +26,7 @@ class Progress:
     planned_steps: int | None = None
     ended_at: float | None = None
     checkpoint_path: str | None = None
+    batches_done: bool = False  # the training's loader has been gone over to its end
     skipped_steps: dict[str, int] = field(default_factory=lambda: dict.fromkeys(SKIP_REASONS, 0))
     exceptions: dict[str, int] = field(default_factory=lambda: dict.fromkeys(EXCEPTION_KINDS, 0))
     part_seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(PARTS, 0.0))

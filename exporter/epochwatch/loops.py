@@ -27,11 +27,8 @@ class Batches(Generic[Batch]):
         return self._train() if self._training else self._evaluate()
 
     def _train(self) -> Generator[Batch, None, None]:
-        timeline, clock, part_seconds = (
-            self._books.timeline,
-            self._books.clock,
-            self._books.progress.part_seconds,
-        )
+        timeline, clock, progress = self._books.timeline, self._books.clock, self._books.progress
+        part_seconds, progress.batches_done = progress.part_seconds, False
         if timeline.state != "training":
             timeline.enter("training")
         began = clock()
@@ -40,6 +37,7 @@ class Batches(Generic[Batch]):
             part_seconds["data_wait"] += clock() - began
             yield batch
             began = clock()
+        progress.batches_done = True
 
     def _evaluate(self) -> Generator[Batch, None, None]:
         with During("evaluating", self._books):

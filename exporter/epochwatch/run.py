@@ -130,8 +130,10 @@ class Run:
         self._books = books
         self._session = session
         self._herald = session.herald if session is not None else None
+        self._loop: object | None = None  # the latest of `epochs`, while it goes on
         self._epoch_open = False
         self._resumed_epochs = 0
+        self._advised = False
         # The recorder's own method: a call in between would double what a step costs.
         self.step = books.recorder.step
         if session is not None:
@@ -195,18 +197,25 @@ class Run:
         self._resumed_epochs = 0
         if self._herald is not None:
             self._herald.counts_epochs()
-        for epoch in count(first) if total is None else range(first, total):
-            if books.timeline.position != ("training", "train"):
-                books.timeline.enter("training")
-            books.recorder.add(EpochStart(books.clock(), epoch))
-            self._epoch_open = True
-            yield epoch
-            if self._epoch_open:
+        loop = self._loop = object()
+        try:
+            for epoch in count(first) if total is None else range(first, total):
+                self._begin_epoch(epoch)
+                yield epoch
                 self.epoch_end()
+        finally:
+            if self._loop is loop:
+                self._loop = None
         books.timeline.enter("training", "idle")
 
     def epoch_end(self) -> None:
-        """Takes that an epoch is complete; `epochs` does it by itself."""
+        """Takes that an epoch is complete; `epochs` does it by itself when the loop asks for the next.
+
+        In the body of such a loop it may be said before, and counts once. Say it before `state_dict` where a
+        checkpoint is saved at the end of the body, or the resumed run makes that epoch again.
+        """
+        if self._loop is not None and not self._epoch_open:
+            return
         self._epoch_open = False
         self._books.recorder.add(EpochEnd(self._books.clock()))
         if self._herald is not None:
@@ -251,8 +260,13 @@ class Run:
             self._books.troubles.report_exception("event", error)
 
     def state_dict(self) -> dict[str, Any]:
-        """Gives what a resumed run must know: epochs, steps, best values and averages; plain data."""
+        """Gives what a resumed run must know: epochs, steps, best values and averages; plain data.
+
+        An epoch that is not complete is made again by the resumed run. One saved at the end of its loop's body is
+        complete only after `epoch_end`.
+        """
         try:
+            self._advise_epoch_end()
             self._books.settle()
             with self._books.recorder.reading() as ledger:
                 return resume.save(ledger)
@@ -277,6 +291,24 @@ class Run:
             self._books.troubles.report("finish", f"run.finish knows {', '.join(END_STATES)}")
             state = "finished"
         self._end(state, None)
+
+    def _begin_epoch(self, epoch: int) -> None:
+        books = self._books
+        if books.timeline.position != ("training", "train"):
+            books.timeline.enter("training")
+        books.recorder.add(EpochStart(books.clock(), epoch))
+        books.progress.batches_done = False
+        self._epoch_open = True
+
+    def _advise_epoch_end(self) -> None:
+        """Says once that an epoch which looks complete is not; whether it is, the loop alone can say."""
+        if self._epoch_open and self._books.progress.batches_done and not self._advised:
+            self._advised = True
+            LOGGER.warning(
+                "run %s: state_dict was called when all batches were done, but before the end of the epoch: a run "
+                "resumed from there makes the epoch again. If it is complete, call run.epoch_end() before",
+                self.name,
+            )
 
     def _end(self, state: str, error: BaseException | None) -> None:
         if self._session is not None:

@@ -1,8 +1,11 @@
 """A run that goes on where another process stopped."""
 
 import json
+import logging
 import math
+import re
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -13,6 +16,7 @@ from .conftest import Scrape, scrape
 torch = pytest.importorskip("torch")
 
 Start = Callable[..., epochwatch.Run]
+DOCS = Path(__file__).parents[2] / "docs"
 
 
 def trained(start: Start) -> epochwatch.Run:
@@ -83,6 +87,85 @@ def test_only_the_loop_after_a_resume_goes_on(start: Start) -> None:
 def test_a_resumed_loop_may_be_told_where_to_begin(start: Start) -> None:
     """An epoch given by hand wins over the checkpoint's."""
     assert list(resumed(start, trained(start).state_dict()).epochs(7, start=4)) == [4, 5, 6]
+
+
+def test_an_epoch_that_was_ended_is_not_made_again(start: Start) -> None:
+    """Saved at the end of the body, behind epoch_end and however often that is said, it is complete."""
+    run = start(epochs=4)
+    for _ in run.epochs():
+        run.step(loss=1.0)
+        run.epoch_end()
+        last = run.state_dict()
+        run.epoch_end()
+        best = run.state_dict()
+        break
+    assert last == best
+    assert list(resumed(start, best).epochs(4)) == [1, 2, 3]
+
+
+@pytest.mark.parametrize("page", ["quickstart.md", "quickstart.zh-CN.md"])
+def test_the_documented_resume_makes_every_epoch_once(
+    page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The loop of the quick start, broken off in an epoch and run again, makes that one twice and every other once."""
+    for name, value in {"PORT": "0", "ADDR": "127.0.0.1", "GPU": "false"}.items():
+        monkeypatch.setenv(f"EPOCHWATCH_{name}", value)
+    blocks = re.findall(r"```python\n(.*?)```", (DOCS / page).read_text(), re.DOTALL)
+    (code,) = (block for block in blocks if "load_state_dict" in block)
+    begun: list[float] = []
+
+    def train_and_validate(run: epochwatch.Run, model: object) -> None:
+        with run._books.recorder.reading() as ledger:
+            begun.append(ledger.epochs)
+        run.step(loss=1.0)
+        if len(begun) == 4:
+            raise RuntimeError("broken off")
+
+    world = {
+        "epochwatch": epochwatch,
+        "torch": torch,
+        "model": torch.nn.Linear(1, 1),
+        "checkpoint": tmp_path / "last.pt",
+        "train_and_validate": train_and_validate,
+    }
+    with pytest.raises(RuntimeError, match="broken off"):
+        exec(code, dict(world))
+    exec(code, dict(world))
+    assert begun == [0, 1, 2, 3, *range(3, 90)]
+
+
+def test_an_epoch_that_goes_on_is_made_again(start: Start) -> None:
+    """Saved among its batches an epoch is not complete, and the loop itself is not disturbed by that."""
+    run = start(epochs=3)
+    states = []
+    for _ in run.epochs():
+        for _ in run.batches([1, 2]):
+            run.step(loss=1.0)
+            states.append(run.state_dict())
+    assert [state["epochs"] for state in states] == [0, 0, 1, 1, 2, 2]
+    assert list(resumed(start, states[3]).epochs(3)) == [1, 2]
+
+
+@pytest.mark.parametrize("place", ["behind the batches", "among the batches", "behind epoch_end"])
+def test_a_forgotten_end_of_an_epoch_is_said(
+    place: str, start: Start, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A state of an epoch whose batches are done, but whose end was not told, is advised about; once."""
+    run = start(epochs=3)
+    with caplog.at_level(logging.WARNING, "epochwatch"):
+        for _ in run.epochs():
+            for _ in run.batches([1, 2]):
+                run.step(loss=1.0)
+                if place == "among the batches":
+                    run.state_dict()
+            run.log("validation", loss=1.0)
+            if place == "behind epoch_end":
+                run.epoch_end()
+            if place != "among the batches":
+                run.state_dict()
+    advice = [message for message in caplog.messages if "call run.epoch_end() before" in message]
+    assert len(advice) == (place == "behind the batches")
+    assert scrape(run).value("training_epochs") == 3
 
 
 def test_a_resumed_run_keeps_its_standard(start: Start) -> None:

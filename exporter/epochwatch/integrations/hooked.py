@@ -127,6 +127,8 @@ class HookedRun:
         elif isinstance(error, KeyboardInterrupt):
             # Lightning turns it into SystemExit(1), which would look like a failure.
             self.run.finish("interrupted")
+        # Not a loop any more: its run may count the epochs of another.
+        self._epochs = iter(())
         self._begun = self._in_epoch = False
 
     def failed(self, error: Exception) -> None:
