@@ -116,7 +116,11 @@ class Sender:
         except Exception as error:
             # A defect of ours must not stop the receiver; the message stays and is tried again.
             log.exception("receiver %s: message %s could not be sent", self.receiver, claim.uuid)
-            return Later(reason=mask(f"internal error: {type(error).__name__}: {error}"), errcode="internal")
+            return Later(
+                reason=mask(f"internal error: {type(error).__name__}: {error}"),
+                errcode="internal",
+                doubtful=True,
+            )
 
     def _attempt(self, outcome: Outcome, member: Member, now: float) -> Attempt:
         month = member.plan.month(now)
@@ -133,6 +137,7 @@ class Sender:
                 month=month,
                 chance=self._chance(),
                 unanswered=outcome.unanswered,
+                doubtful=outcome.doubtful,
             )
         if isinstance(outcome, Limited):
             pause = member.lock_seconds if outcome.pause_seconds is None else outcome.pause_seconds

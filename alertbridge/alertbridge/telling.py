@@ -16,6 +16,7 @@ from alertbridge.errors import ConfigError, TemplateError, WebhookError
 from alertbridge.merge import merge
 from alertbridge.message import Message
 from alertbridge.outbox.claim import Claim
+from alertbridge.plainly import plain_message
 from alertbridge.render import Backlog, Renderer, Style, anything
 from alertbridge.robots.outcome import Robot
 from alertbridge.settings import Settings
@@ -50,6 +51,10 @@ class Teller:
     def tell(self, receiver: str, claim: Claim, robot: Robot | None = None) -> Message:
         """Takes what was claimed for a receiver, and the robot that sends it; gives the message with its msgUuid."""
         readable = [notification for body in claim.bodies if (notification := _read(body)) is not None]
+        if claim.plain:
+            fits = anything if robot is None else robot.fits
+            merged = merge(readable or [example(self._now())])
+            return replace(plain_message(merged, self._styles[receiver], fits), uuid=f"{claim.uuid}-plain")
         backlog = None
         if claim.groups > 1:
             oldest_at = datetime.fromtimestamp(min(claim.received_at), timezone.utc)

@@ -389,3 +389,30 @@ def test_the_lock_file_lies_beside_the_store(sqlite_storage: Secret, tmp_path: P
     box.open()
     assert (tmp_path / "outbox.db.lock").exists()
     box.close()
+
+
+def test_a_doubted_message_waits_alone_and_its_group_behind_it(
+    outbox: Outbox, put: Put, clock: Callable[[], float]
+) -> None:
+    """After an answer that tells nothing another group goes at once; what follows in its own group waits for it."""
+    put("A")
+    first = claimed(outbox, clock())
+    settled(outbox, first, "later", clock(), errcode="77", doubtful=True, chance=0.5)
+    put("A", status="resolved")
+    put("B")
+
+    other = claimed(outbox, clock())
+    assert '"alertname": "B"' in other.bodies[0]
+    settled(outbox, other, "delivered", clock())
+    assert outbox.claim("ml", [PLAN], clock()) == Wait(clock() + 1.0)
+    again = claimed(outbox, clock() + 1.0)
+    assert (again.uuid, again.bodies) == (first.uuid, first.bodies)
+
+
+def test_a_doubted_message_tries_another_robot(outbox: Outbox, put: Put, clock: Callable[[], float]) -> None:
+    """What one robot did not take without saying why goes to another one of the receiver next."""
+    put()
+    first = claimed(outbox, clock(), PLAN, OTHER)
+    settled(outbox, first, "later", clock(), errcode="77", doubtful=True, chance=0.5)
+
+    assert {first.robot, claimed(outbox, clock() + 1.0, PLAN, OTHER).robot} == {PLAN.robot, OTHER.robot}

@@ -127,6 +127,16 @@ def test_a_refused_card_goes_once_more_as_text(robot: Feishu, sandbox: str) -> N
     assert shown(sandbox)[0]["text"] == "Title\nx"
 
 
+@pytest.mark.parametrize(("code", "doubtful"), [("9499", True), ("77", True), ("11232", False)])
+def test_a_code_that_may_be_the_messages_fault_says_so(code: str, doubtful: bool) -> None:
+    """An unknown code, and the one of bad requests, leave open whether the robot or the message is at fault."""
+    answering = Answering(f'{{"code":{code},"msg":"x"}}')
+    outcome = Feishu(f"https://open.feishu.cn/open-apis/bot/v2/hook/{TOKEN}", transport=answering).send(
+        "t", "x"
+    )
+    assert getattr(outcome, "doubtful", False) == doubtful
+
+
 def test_every_code_is_classed() -> None:
     """Each code leads to its class, in the newer and in the older form of the answer."""
     classes = {

@@ -63,6 +63,21 @@ class StrictRobot:
         return "\n".join(f"{message.title}\n{message.text}" for message in self.shown.values())
 
 
+@dataclass
+class PickyRobot(StrictRobot):
+    """A strict robot that answers some messages with a code that nobody knows."""
+
+    dislikes: Callable[[Message], bool] = lambda message: False
+    refused: list[float] = field(default_factory=list)
+
+    def send(self, message: Message, *, again: Again = freely) -> Outcome:
+        if self.dislikes(message):
+            self.clock.pass_by(self.seconds)
+            self.refused.append(self.clock())
+            return Later("a code that is not known", "11246", doubtful=True)
+        return super().send(message, again=again)
+
+
 class Driver:
     """Runs one receiver's sender on the test's clock."""
 
@@ -419,3 +434,85 @@ def test_a_flood_in_a_locked_time_costs_few_looks(outbox: Outbox, put: Put, cloc
         waits.add(driver.sender.step(clock()))
     assert waits == {0.25}
     assert len(robot.calls) == 1
+
+
+def test_a_message_that_a_robot_never_takes_holds_up_no_other(outbox: Outbox, put: Put, clock: Any) -> None:
+    """One alert is answered with an unknown code: the others are told at once, and it goes to the fallback."""
+    robot = PickyRobot(clock, dislikes=lambda message: "Poison" in message.text)
+    driver = Driver(outbox, clock, robot, fallback="backup")
+    put("Poison", severity="critical")
+    driver.run(1)
+    waits = []
+    for number in range(20):
+        at = clock()
+        put(f"Alert{number}", severity="critical")
+        driver.run(30, every=3)
+        waits.append(robot.calls[-1] - at)
+
+    assert len(robot.shown) == 20
+    assert max(waits) < 1
+    assert len(robot.refused) <= 6
+    assert driver.woken == ["backup"]
+    assert {count.state for count in outbox.counts() if count.receiver == "ml"} == {"delivered", "dead"}
+
+
+def test_a_message_with_an_unknown_code_goes_out_as_plain_text(outbox: Outbox, put: Put, clock: Any) -> None:
+    """After three such answers it is said in plain words, with a msgUuid of its own."""
+    robot = PickyRobot(clock, dislikes=lambda message: message.kind != "text")
+    driver = Driver(outbox, clock, robot)
+    put("TrainingFailed", run="digits", severity="critical")
+    driver.run(20)
+
+    (message,) = robot.shown.values()
+    assert message.text == "CRITICAL · Training failed · TrainingFailed of digits"
+    assert (message.uuid or "").endswith("-plain")
+    assert len(robot.refused) == 3
+    assert waiting(outbox) == 0
+
+
+def test_what_cannot_be_rendered_goes_out_as_plain_text(
+    outbox: Outbox, put: Put, clock: Any, make_robot: Callable[..., Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    """A defect of ours that lasts costs a message its form, and nobody else anything."""
+    robot = make_robot(*[RuntimeError("broke")] * 3)
+    driver = Driver(outbox, clock, robot)
+    put("TrainingFailed", run="digits")
+    with caplog.at_level(logging.CRITICAL):
+        driver.run(20)
+
+    assert [message.kind for _, message in robot.calls] == ["markdown", "markdown", "markdown", "text"]
+    assert driver.value("delivered") == 1
+
+
+def test_an_unknown_code_for_everything_gives_nothing_up(outbox: Outbox, put: Put, clock: Any) -> None:
+    """While a robot takes nothing at all it is paused like any other that fails; later all are told."""
+    until = clock() + 1800
+    robot = PickyRobot(clock, dislikes=lambda message: clock() < until)
+    driver = Driver(outbox, clock, robot)
+
+    def puts(second: float) -> None:
+        if second < 1500 and second % 50 < 5:
+            put(f"Alert{int(second) // 50 * 50:04}")
+
+    driver.run(2700, puts, every=5)
+
+    assert waiting(outbox) == 0
+    assert driver.value("dead") == 0
+    assert all(f"Alert{second:04}" in robot.text for second in range(0, 1500, 50))
+    assert len(robot.refused) < 150
+
+
+def test_a_digest_does_not_suffer_for_one_of_its_groups(outbox: Outbox, put: Put, clock: Any) -> None:
+    """Of eight groups that were held up together only the one that the robot never takes is given up."""
+    robot = PickyRobot(clock, down_until=clock() + 20, dislikes=lambda message: "Poison" in message.text)
+    driver = Driver(outbox, clock, robot)
+    for number in range(7):
+        put(f"Alert{number}")
+    put("Poison")
+    driver.run(60, every=2)
+    put("Afterwards")
+    driver.run(600, every=5)
+
+    assert waiting(outbox) == 0
+    assert {count.state: count.notifications for count in outbox.counts()} == {"delivered": 8, "dead": 1}
+    assert all(f"Alert{number}" in robot.text for number in range(7))

@@ -29,6 +29,8 @@ from alertbridge.outbox.tables import calls, messages, notifications
 
 # A robot may have shown a message it did not answer; after this many attempts another one may try.
 FAITHFUL_ATTEMPTS = 3
+# After so many answers that leave open whether the message is at fault, it goes out as plain text.
+RICH_DOUBTS = 3
 # What has waited longer than this was held up, and is told as a digest.
 HELD_UP_SECONDS = 5.0
 # As many as one message names; the rest is told in the next one rather than only counted.
@@ -46,6 +48,7 @@ class Claim:
         received_at: when they came, seconds since the epoch.
         groups: of how many alert groups they are; more than one make a digest.
         held_up_by: why several are told at once.
+        doubts: how many answers have left open whether this message is at fault, or the robot.
     """
 
     message_id: int
@@ -58,6 +61,12 @@ class Claim:
     received_at: tuple[float, ...]
     groups: int
     held_up_by: Literal["limited", "outage"]
+    doubts: int = 0
+
+    @property
+    def plain(self) -> bool:
+        """Whether it goes out as plain text, which more robots take, and is made without any template."""
+        return self.doubts >= RICH_DOUBTS
 
 
 @dataclass(frozen=True)
@@ -72,12 +81,13 @@ class OpenMessage:
     robot: str
     refused_by: frozenset[str]
     unanswered: bool
-    lease_until: float | None
+    due_at: float = 0.0
+    doubts: int = 0
 
     @property
     def may_be_regrouped(self) -> bool:
-        """Whether it failed, but certainly nobody has seen it and no robot refused it for what it says."""
-        return self.attempts > 0 and not self.unanswered and not self.refused_by
+        """Whether it failed, but certainly nobody has seen it and no robot can have refused it for what it says."""
+        return self.attempts > 0 and not self.unanswered and not self.refused_by and not self.doubts
 
 
 @dataclass(frozen=True)
@@ -103,16 +113,13 @@ def claim(
     lock(connection, receiver, plans)
     states = robot_states(connection, plans, now, lease_seconds)
     opened = _open_messages(connection, receiver)
-    due = [message for message in opened if message.lease_until is None or message.lease_until <= now]
+    due = [message for message in opened if message.due_at <= now]
     if _may_regroup(connection, receiver, due):
         due = _regroup(connection, due)
-    next_times = [message.lease_until for message in opened if message not in due]
-    for message in due:
-        choice = _robots_for(message, states)
-        ready = [state for state in choice if state.ready_at(now, message.critical) <= now]
-        if ready:
+    doubted = [message for message in due if message.doubts]
+    for message in (message for message in due if not message.doubts):
+        if ready := _ready_for(message, states, now):
             return _take(connection, message, ready, states, now, lease_seconds)
-        next_times += [state.ready_at(now, message.critical) for state in choice]
     groups = _waiting_groups(connection, receiver)
     for critical in (True, False):
         ready = [state for state in states if state.ready_at(now, critical) <= now]
@@ -120,10 +127,17 @@ def claim(
         if ready and chosen:
             message = _make_message(connection, receiver, chosen, now)
             return _take(connection, message, ready, states, now, lease_seconds)
+    # Last, so that what may never be taken holds nobody up.
+    for message in doubted:
+        if ready := _ready_for(message, states, now):
+            return _take(connection, message, ready, states, now, lease_seconds)
+    times = [message.due_at for message in opened if message not in due]
+    for message in due:
+        times += [state.ready_at(now, message.critical) for state in _robots_for(message, states)]
     if groups:
         critical = any(group.critical for group in groups)
-        next_times += [state.ready_at(now, critical) for state in states]
-    return Wait(min((time for time in next_times if time is not None and time > now), default=None))
+        times += [state.ready_at(now, critical) for state in states]
+    return Wait(min((time for time in times if time > now), default=None))
 
 
 def reserve(connection: Connection, plan: RobotPlan, now: float, lease_seconds: float) -> int | None:
@@ -169,7 +183,8 @@ def _open_messages(connection: Connection, receiver: str) -> list[OpenMessage]:
             refused_by=frozenset(row.refused_by.split()),
             # Whoever let a lease run out did not say how the attempt ended; the robot may have shown it.
             unanswered=row.unanswered or row.lease_until is not None,
-            lease_until=row.lease_until,
+            due_at=max(row.lease_until or 0.0, row.not_before or 0.0),
+            doubts=row.doubts,
         )
         for row in connection.execute(query)
     ]
@@ -199,6 +214,15 @@ def _robots_for(message: OpenMessage, states: Sequence[RobotState]) -> list[Robo
     if message.unanswered and message.attempts < FAITHFUL_ATTEMPTS:
         return [state for state in choice if state.plan.robot == message.robot] or choice
     return choice
+
+
+def _ready_for(message: OpenMessage, states: Sequence[RobotState], now: float) -> list[RobotState]:
+    """Gives the robots that can take a message now; one that did not say what is wrong with it only if no other can."""
+    choice = _robots_for(message, states)
+    ready = [state for state in choice if state.ready_at(now, message.critical) <= now]
+    if not message.doubts:
+        return ready
+    return [state for state in ready if state.plan.robot != message.robot] or ready
 
 
 def _waiting_groups(connection: Connection, receiver: str) -> list[WaitingGroup]:
@@ -255,7 +279,6 @@ def _make_message(
         robot="",
         refused_by=frozenset(),
         unanswered=False,
-        lease_until=None,
     )
     message_id = connection.execute(
         insert(messages)
@@ -269,6 +292,7 @@ def _make_message(
             robot="",
             refused_by="",
             unanswered=False,
+            doubts=0,
             errcode="",
             reason="",
         )
@@ -324,6 +348,7 @@ def _take(
         received_at=tuple(row.received_at for row in told),
         groups=groups,
         held_up_by=_held_up_by(states, now, message.critical, groups),
+        doubts=message.doubts,
     )
 
 

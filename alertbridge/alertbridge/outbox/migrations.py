@@ -66,7 +66,18 @@ GROUPS_OF_COPIES = (
     "CREATE INDEX seen_by_group ON seen (group_key)",
 )
 
-MIGRATIONS: tuple[tuple[str, ...], ...] = (FIRST, SOURCES_OF_ENDS, COVERING_INDEX, GROUPS_OF_COPIES)
+DOUBTED_MESSAGES = (
+    "ALTER TABLE messages ADD COLUMN doubts INTEGER NOT NULL DEFAULT 0",
+    f"ALTER TABLE messages ADD COLUMN not_before {REAL}",
+)
+
+MIGRATIONS: tuple[tuple[str, ...], ...] = (
+    FIRST,
+    SOURCES_OF_ENDS,
+    COVERING_INDEX,
+    GROUPS_OF_COPIES,
+    DOUBTED_MESSAGES,
+)
 NEWEST = len(MIGRATIONS)
 
 

@@ -8,7 +8,8 @@ from typing import Any, Literal
 from sqlalchemy import Connection, func, insert, literal, select, update
 
 from alertbridge.backoff import delay_seconds
-from alertbridge.outbox.claim import Claim
+from alertbridge.outbox.claim import RICH_DOUBTS, Claim
+from alertbridge.outbox.doubt import at_fault, delay_in_doubt_seconds, part
 from alertbridge.outbox.tables import calls, messages, notifications, robots
 
 Kind = Literal["delivered", "later", "limited", "never"]
@@ -24,6 +25,7 @@ class Attempt:
         month: like 2026-11, in the robot's own time zone; calls are counted per month.
         chance: in [0, 1), spreads the back-off.
         unanswered: whether the robot may have shown the message nevertheless.
+        doubtful: whether the message may be at fault, rather than the robot.
         more_calls: calls reserved beyond the claim's own; a message that is refused for its form is sent in
             another one.
     """
@@ -35,6 +37,7 @@ class Attempt:
     month: str = ""
     chance: float = 0.5
     unanswered: bool = False
+    doubtful: bool = False
     more_calls: tuple[int, ...] = ()
 
 
@@ -71,7 +74,7 @@ def settle(
     """
     made = [claim.call_id, *attempt.more_calls]
     connection.execute(update(calls).where(calls.c.id.in_(made)).values(finished_at=now))
-    month_calls = _note_robot(connection, claim.robot, attempt, now)
+    month_calls = _note_robot(connection, claim, attempt, now)
     settled = _settle_message(connection, claim, attempt, now, others, horizon_seconds, fallback)
     return replace(settled, month_calls=month_calls)
 
@@ -95,7 +98,10 @@ def _settle_message(
     if message.attempts != claim.attempt:
         # The lease ran out and somebody else tries it now; their answer counts.
         return Settled("open")
-    if attempt.kind == "never":
+    is_at_fault = attempt.doubtful and at_fault(connection, message)
+    if is_at_fault and part(connection, message, now):
+        return Settled("open")
+    if attempt.kind == "never" or (is_at_fault and message.doubts >= RICH_DOUBTS):
         refused = {*message.refused_by.split(), claim.robot}
         if others <= refused:
             return _dead(connection, message, attempt, attempt.reason, now, fallback)
@@ -104,7 +110,11 @@ def _settle_message(
     if _expire(connection, message.id, now - horizon_seconds):
         reason = f"gave up after {horizon_seconds / 3600:g} h; last: {attempt.reason}"
         return _dead(connection, message, attempt, reason, now, fallback)
-    _again(connection, message, attempt, unanswered=message.unanswered or attempt.unanswered)
+    changes: dict[str, object] = {"unanswered": message.unanswered or attempt.unanswered}
+    if attempt.doubtful:
+        seconds = delay_in_doubt_seconds(message.doubts + 1, attempt.chance)
+        changes |= {"doubts": message.doubts + 1, "not_before": now + max(seconds, attempt.pause_seconds)}
+    _again(connection, message, attempt, **changes)
     return Settled("open")
 
 
@@ -122,8 +132,9 @@ def _expire(connection: Connection, message_id: int, before: float) -> bool:
     return True
 
 
-def _note_robot(connection: Connection, robot: str, attempt: Attempt, now: float) -> int:
+def _note_robot(connection: Connection, claim: Claim, attempt: Attempt, now: float) -> int:
     """Counts the call, and pauses the robot if it could not take the message; gives the month's calls."""
+    robot = claim.robot
     row = connection.execute(select(robots).where(robots.c.robot == robot).with_for_update()).one()
     month_calls = int(row.month_messages if row.month == attempt.month else 0) + 1 + len(attempt.more_calls)
     values: dict[str, object] = {
@@ -132,6 +143,9 @@ def _note_robot(connection: Connection, robot: str, attempt: Attempt, now: float
     }
     if attempt.kind == "delivered":
         values |= {"failures": 0, "limited": False}
+    elif attempt.doubtful and (claim.doubts or not row.failures):
+        # One message may be at fault itself. A second one in a row tells that it is the robot.
+        values |= {"failures": max(1, row.failures)}
     elif attempt.kind in ("later", "limited"):
         failures = row.failures + 1
         pause_seconds = max(attempt.pause_seconds, delay_seconds(failures, attempt.chance))

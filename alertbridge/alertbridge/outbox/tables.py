@@ -60,6 +60,10 @@ messages = Table(
     Column("errcode", Text, nullable=False),
     Column("reason", Text, nullable=False),
     Column("settled_at", Double),
+    # How many answers left open whether this message is at fault, or the robot.
+    Column("doubts", Integer, nullable=False),
+    # Of this message alone, whatever its robot could take.
+    Column("not_before", Double),
     Index("messages_by_state", "receiver", "state"),
 )
 

@@ -23,6 +23,7 @@ MAX_BYTES = 20_000
 # timestamp and sign, which each attempt adds to the body.
 SIGNATURE_BYTES = 100
 LIMIT_PAUSE_SECONDS = 60.0
+DOUBT_PAUSE_SECONDS = 10.0
 
 _COLOURS: dict[Level | None, str] = {
     "critical": "red",
@@ -56,7 +57,7 @@ CODES = Codes(
         "11232": Meaning("limited", "the robot was called too often", pause_seconds=LIMIT_PAUSE_SECONDS),
         # A bad request and too many requests have the same code.
         "9499": Meaning(
-            "later", "refused the request, or too many of them", pause_seconds=LIMIT_PAUSE_SECONDS
+            "unclear", "refused the request, or too many of them", pause_seconds=DOUBT_PAUSE_SECONDS
         ),
     },
 )

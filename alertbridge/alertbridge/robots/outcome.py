@@ -37,12 +37,14 @@ class Later:
         errcode: what the robot answered; None if it gave no code.
         pause_seconds: leave this robot alone for so long; None: the sender's own back-off.
         unanswered: the group may have seen the message all the same.
+        doubtful: the reason may lie in this message alone; it waits by itself while others go.
     """
 
     reason: str
     errcode: str | None = None
     pause_seconds: float | None = None
     unanswered: bool = False
+    doubtful: bool = False
 
 
 @dataclass(frozen=True)

@@ -26,9 +26,12 @@ CLOCK_TOLERANCE_SECONDS = 3600.0
 
 @dataclass(frozen=True)
 class Meaning:
-    """What one code means: the class of outcome, and what to tell people."""
+    """What one code means: the class of outcome, and what to tell people.
 
-    verdict: Literal["delivered", "later", "limited", "never"]
+    `unclear` does not tell whether the robot or this one message is the reason.
+    """
+
+    verdict: Literal["delivered", "later", "limited", "never", "unclear"]
     text: str = ""
     cause: Cause = "configuration"
     pause_seconds: float | None = None
@@ -63,7 +66,7 @@ def judge(answer: Answer, codes: Codes, now: float, secrets: Sequence[str] = ())
     code = _code(fields, codes.fields)
     if code is None:
         return _no_code(answer, fields, codes.vendor)
-    meaning = codes.meanings.get(code, Meaning("later", "answered with a code that is not known"))
+    meaning = codes.meanings.get(code, Meaning("unclear", "answered with a code that is not known"))
     reason = f"{codes.vendor}: {meaning.text} (errcode {code}{_words(fields, codes.words, secrets)})"
     if meaning.signed and answer.date is not None:
         reason += _clock_hint(answer.date - now)
@@ -73,7 +76,7 @@ def judge(answer: Answer, codes: Codes, now: float, secrets: Sequence[str] = ())
         return Limited(reason, code, meaning.pause_seconds)
     if meaning.verdict == "never":
         return Never(reason, code, meaning.cause)
-    return Later(reason, code, meaning.pause_seconds)
+    return Later(reason, code, meaning.pause_seconds, doubtful=meaning.verdict == "unclear")
 
 
 def _fields(body: bytes) -> dict[str, Any]:
