@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 
+from alertbridge.errors import StoreError
 from alertbridge.message import Message
 from alertbridge.metrics import Metrics
 from alertbridge.outbox.claim import Claim, Wait
@@ -42,7 +43,7 @@ class Sender:
 
     Args:
         members: by the outbox's name of each robot.
-        tell: makes the message for a claim, as the robot can take it.
+        tell: makes the message for a claim and its webhooks, as the robot can take it.
         fallback: the receiver that is told what these robots refuse.
         told: called with the name of a receiver whose outbox got something new.
         clock: seconds since the epoch.
@@ -54,7 +55,7 @@ class Sender:
         receiver: str,
         members: Mapping[str, Member],
         outbox: Outbox,
-        tell: Callable[[Claim, Robot], Message],
+        tell: Callable[[Claim, Iterable[str], Robot], Message],
         metrics: Metrics,
         *,
         fallback: str | None,
@@ -112,7 +113,10 @@ class Sender:
             return call is not None
 
         try:
-            return member.robot.send(self._tell(claim, member.robot), again=again)
+            message = self._tell(claim, self._outbox.bodies(claim), member.robot)
+            return member.robot.send(message, again=again)
+        except StoreError as error:
+            return Later(reason=str(error), errcode="internal")
         except Exception as error:
             # A defect of ours must not stop the receiver; the message stays and is tried again.
             log.exception("receiver %s: message %s could not be sent", self.receiver, claim.uuid)

@@ -6,9 +6,12 @@ Between the outbox and the robot. Whatever is wrong with one stored body, the ot
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterable
+from contextlib import nullcontext
 from dataclasses import replace
 from datetime import datetime, timezone
+from itertools import chain
 from pathlib import Path
 
 from alertbridge.curve import CurveReader
@@ -41,6 +44,7 @@ class Teller:
         self._now = now
         self._styles = {name: Style.of(settings, name) for name in settings.receivers}
         self._renderer = Renderer(Path(settings.templates_dir) if settings.templates_dir else None)
+        self._backlog_turn = threading.Lock()
         self._curves = CurveReader(settings.prometheus_url) if settings.prometheus_url else None
         for name, style in self._styles.items():
             try:
@@ -48,24 +52,32 @@ class Teller:
             except TemplateError as error:
                 raise ConfigError(f"receivers.{name}.template: {error}") from None
 
-    def tell(self, receiver: str, claim: Claim, robot: Robot | None = None) -> Message:
-        """Takes what was claimed for a receiver, and the robot that sends it; gives the message with its msgUuid."""
-        readable = [notification for body in claim.bodies if (notification := _read(body)) is not None]
-        if claim.plain:
-            fits = anything if robot is None else robot.fits
-            merged = merge(readable or [example(self._now())])
-            return replace(plain_message(merged, self._styles[receiver], fits), uuid=f"{claim.uuid}-plain")
+    def tell(self, receiver: str, claim: Claim, bodies: Iterable[str], robot: Robot | None = None) -> Message:
+        """Takes what was claimed for a receiver, and the robot that sends it; gives the message with its msgUuid.
+
+        Args:
+            bodies: the claimed webhooks, oldest first.
+        """
         backlog = None
         if claim.groups > 1:
             oldest_at = datetime.fromtimestamp(min(claim.received_at), timezone.utc)
-            backlog = Backlog(len(claim.bodies), oldest_at, claim.held_up_by)
-        message = self.message(receiver, readable or [example(self._now())], backlog, robot)
-        return replace(message, uuid=claim.uuid)
+            backlog = Backlog(len(claim.received_at), oldest_at, claim.held_up_by)
+        # After an outage all receivers have much to tell at once, which together may be more than the memory.
+        with self._backlog_turn if len(claim.received_at) > 1 else nullcontext():
+            readable = (notification for body in bodies if (notification := _read(body)) is not None)
+            first = next(readable, None) or example(self._now())
+            told = chain([first], readable)
+            if claim.plain:
+                fits = anything if robot is None else robot.fits
+                return replace(
+                    plain_message(merge(told), self._styles[receiver], fits), uuid=f"{claim.uuid}-plain"
+                )
+            return replace(self.message(receiver, told, backlog, robot), uuid=claim.uuid)
 
     def message(
         self,
         receiver: str,
-        notifications: Sequence[Notification],
+        notifications: Iterable[Notification],
         backlog: Backlog | None = None,
         robot: Robot | None = None,
     ) -> Message:

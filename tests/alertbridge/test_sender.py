@@ -104,7 +104,7 @@ class Driver:
             "ml",
             members,
             outbox,
-            lambda claim, robot: teller.tell("ml", claim, robot),
+            lambda claim, bodies, robot: teller.tell("ml", claim, bodies, robot),
             self.metrics,
             fallback=fallback,
             told=self.woken.append,

@@ -7,15 +7,17 @@ or those of all groups become a digest when they do not fit one by one, or have 
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from sqlalchemy import (
     BindParameter,
     Connection,
+    LargeBinary,
     Select,
     bindparam,
+    cast,
     delete,
     exists,
     func,
@@ -36,6 +38,10 @@ HELD_UP_SECONDS = 5.0
 # As many as one message names; the rest is told in the next one rather than only counted.
 DIGEST_GROUPS = 100
 DIGEST_NOTIFICATIONS = 1000
+# What one message is made of. If all its alerts differ they take four times as much memory while it is made.
+MESSAGE_BYTES = 16 * 1024 * 1024
+# How many webhooks are in memory before they are merged.
+READ_AT_ONCE = 10
 
 
 @dataclass(frozen=True)
@@ -44,8 +50,7 @@ class Claim:
 
     Attributes:
         attempt: 1 for the first; also tells this claim from a later one of the same message.
-        bodies: the webhooks it tells, oldest first.
-        received_at: when they came, seconds since the epoch.
+        received_at: when the webhooks came that it tells, seconds since the epoch, oldest first.
         groups: of how many alert groups they are; more than one make a digest.
         held_up_by: why several are told at once.
         doubts: how many answers have left open whether this message is at fault, or the robot.
@@ -57,7 +62,6 @@ class Claim:
     attempt: int
     robot: str
     call_id: int
-    bodies: tuple[str, ...]
     received_at: tuple[float, ...]
     groups: int
     held_up_by: Literal["limited", "outage"]
@@ -259,7 +263,7 @@ def _make_message(
 ) -> OpenMessage:
     """Makes one message of what waits in these groups; from here on its content is fixed."""
     hashes = [group.group_hash for group in groups]
-    ids = connection.execute(
+    waiting = connection.execute(
         select(notifications.c.id)
         .where(
             notifications.c.receiver == receiver,
@@ -300,7 +304,7 @@ def _make_message(
     ).scalar_one()
     connection.execute(
         update(notifications)
-        .where(notifications.c.id.in_(list(ids)))
+        .where(notifications.c.id.in_(_first_of(connection, waiting)))
         .values(
             state="sending",
             message_id=message_id,
@@ -308,6 +312,40 @@ def _make_message(
         )
     )
     return replace(message, id=message_id)
+
+
+def _first_of(connection: Connection, ids: Iterable[int]) -> list[int]:
+    """Takes waiting notifications, gives the first of them: one, or as many as one message is made of."""
+    body = notifications.c.body
+    # SQLite has learnt octet_length late; PostgreSQL knows it without reading the body.
+    is_sqlite = connection.dialect.name == "sqlite"
+    size_bytes = func.length(cast(body, LargeBinary)) if is_sqlite else func.octet_length(body)
+    query = (
+        select(notifications.c.id, size_bytes.label("size_bytes"))
+        .where(notifications.c.id.in_(list(ids)))
+        .order_by(notifications.c.id)
+    )
+    chosen: list[int] = []
+    remaining_bytes = MESSAGE_BYTES
+    with connection.execute(query) as rows:
+        for row in rows:
+            remaining_bytes -= row.size_bytes
+            if chosen and remaining_bytes < 0:
+                break
+            chosen.append(row.id)
+    return chosen
+
+
+def bodies(connection: Connection, message_id: int) -> Iterator[str]:
+    """Takes a message, gives the webhooks it tells, oldest first; only a few are in memory at a time."""
+    query = (
+        select(notifications.c.body)
+        .where(notifications.c.message_id == message_id)
+        .order_by(notifications.c.id)
+        .execution_options(yield_per=READ_AT_ONCE)
+    )
+    with connection.execute(query) as rows:
+        yield from rows.scalars()
 
 
 def _take(
@@ -332,7 +370,7 @@ def _take(
     )
     call_id = _new_call(connection, robot, now)
     told = connection.execute(
-        select(notifications.c.body, notifications.c.received_at, notifications.c.group_hash)
+        select(notifications.c.received_at, notifications.c.group_hash)
         .where(notifications.c.message_id == message.id)
         .order_by(notifications.c.id)
     ).all()
@@ -344,7 +382,6 @@ def _take(
         attempt=message.attempts + 1,
         robot=robot,
         call_id=call_id,
-        bodies=tuple(row.body for row in told),
         received_at=tuple(row.received_at for row in told),
         groups=groups,
         held_up_by=_held_up_by(states, now, message.critical, groups),

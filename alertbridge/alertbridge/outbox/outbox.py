@@ -9,7 +9,7 @@ from __future__ import annotations
 import fcntl
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import IO
 
@@ -181,6 +181,15 @@ class Outbox:
             return Wait(None)
         with self.database.write() as connection:
             return claiming.claim(connection, receiver, plans, now, self.lease_seconds)
+
+    def bodies(self, claim: Claim) -> Iterator[str]:
+        """Takes a claim, gives the webhooks that it tells, oldest first, few at a time.
+
+        Raises:
+            StoreError: the store cannot be read now.
+        """
+        with self.database.read() as connection:
+            yield from claiming.bodies(connection, claim.message_id)
 
     def reserve(self, plan: RobotPlan, now: float) -> int | None:
         """Takes a robot that is being called, gives one more call of it for `Attempt.more_calls`.
