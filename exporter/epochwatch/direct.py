@@ -69,7 +69,8 @@ class Direct:
     Args:
         robot: The robot's client.
         run: The run's name.
-        job_id: The same for all ranks of a job: what they say at once, DingTalk shows once.
+        run_id: What the run's events are known by, but for those that say so themselves: what several ranks tell
+            alike, DingTalk shows once.
         language: Of the message.
         link: Address of the run's page; empty if it cannot be reached from elsewhere.
     """
@@ -77,11 +78,11 @@ class Direct:
     spacing_seconds = SPACING_SECONDS
     merges = False
 
-    def __init__(self, robot: GroupRobot, run: str, job_id: str, language: Language, link: str) -> None:
+    def __init__(self, robot: GroupRobot, run: str, run_id: str, language: Language, link: str) -> None:
         self.name = f"robot {robot.name}"
         self._robot = robot
         self._run = run
-        self._job_id = job_id
+        self._run_id = run_id
         self._language = language
         self._link = link
 
@@ -137,7 +138,8 @@ class Direct:
         return words.en if self._language == "en" else words.zh
 
     def _identity(self, event: Event) -> str:
-        said = [self._run, self._job_id, event.name, *map(str, sorted(event.labels.items()))]
+        labels = {"run_id": self._run_id, **event.labels}
+        said = [self._run, event.name, *map(str, sorted(labels.items()))]
         return hashlib.sha256("\0".join(said).encode("utf-8", "replace")).hexdigest()[:32]
 
 

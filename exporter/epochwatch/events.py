@@ -49,6 +49,7 @@ class Event:
             have the `run` that the job made.
         lasting_seconds: How long the rule that finds the same out might fire after it.
         final: Whether it is the last one of its run.
+        shared: Whether several ranks of a job may tell it alike.
         link: Address of a report on it; empty if there is none.
     """
 
@@ -60,6 +61,7 @@ class Event:
     labels: Mapping[str, str] = field(default_factory=dict)
     lasting_seconds: float = 3600.0
     final: bool = False
+    shared: bool = False
     link: str = ""
 
     @property
@@ -112,6 +114,7 @@ def new_best(at: float, best: Best, standing: Standing) -> Event:
         labels={"epoch": str(best.epoch)},
         # The rule fires for five minutes after the last best, and is told after another one.
         lasting_seconds=900.0,
+        shared=True,
     )
 
 
@@ -166,9 +169,8 @@ def failed(at: float, standing: Standing, failure: Failure) -> Event:
         *value_lines(standing),
         *checkpoint_lines(standing),
     ]
-    return Event(
-        "TrainingFailed", "critical", at, said, tuple(lines), labels={"kind": failure.kind}, final=True
-    )
+    labels = {"kind": failure.kind}
+    return Event("TrainingFailed", "critical", at, said, tuple(lines), labels=labels, final=True, shared=True)
 
 
 def own(at: float, title: str, text: str, severity: str, number: int) -> Event:
@@ -182,4 +184,5 @@ def own(at: float, title: str, text: str, severity: str, number: int) -> Event:
         Words.same(cut(title, TITLE_LIMIT)),
         tuple(map(Words.same, lines)),
         labels={"event_id": said},
+        shared=True,
     )

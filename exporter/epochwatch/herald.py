@@ -324,7 +324,7 @@ class Herald:
         return masked(text, self._environ, self._secrets)
 
     def _send(self, event: Event) -> None:
-        clean = event.by(self._masked)
+        clean = self._spokesman.signed(event.by(self._masked))
         if self._chronicle is not None:
             self._chronicle.told(clean)
         for courier in self._couriers:

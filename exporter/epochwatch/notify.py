@@ -14,11 +14,12 @@ from .courier import Courier
 from .errors import SettingsError
 from .events import Event
 from .herald import Chronicle, Herald
+from .launch import read_launch
 from .nvml import GpuError
 from .outcome import Channel
 from .ranks import Place
 from .settings import Settings
-from .spokesman import Spokesman, job_id
+from .spokesman import Spokesman
 from .supervised import Supervised
 
 
@@ -44,7 +45,7 @@ def make_herald(
         SettingsError: If a robot's address is not there or cannot be right.
     """
     settings = books.settings
-    spokesman = Spokesman(place, job_id(place, environ), supervised=supervised)
+    spokesman = Spokesman(place, read_launch(place, environ), supervised=supervised)
     channels = [*alertmanagers(settings, spokesman, url), *robots(settings, spokesman, url, environ)]
     if not channels and chronicle is None:
         return None
@@ -107,7 +108,7 @@ def robots(
                 raise SettingsError(
                     f"notify={vendor!r}: {error} (environment {vendor.upper()}_WEBHOOK)"
                 ) from None
-            yield Direct(robot, settings.run, spokesman.job_id, settings.language, reachable(url))
+            yield Direct(robot, settings.run, spokesman.run_id, settings.language, reachable(url))
 
 
 def gpu_names(

@@ -7,60 +7,66 @@ enough, and a rank that its launcher then terminates was not interrupted by hand
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
-import secrets
 import tempfile
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
+from .events import Event
+from .launch import Launch
 from .ranks import Place
 from .supervised import Supervised
 
 FORGET_AFTER_SECONDS = 86_400.0
-
-# What launchers say about the job as a whole, the same on all nodes.
-_JOB_VARIABLES = (
-    "TORCHELASTIC_RUN_ID",
-    "MASTER_ADDR",
-    "MASTER_PORT",
-    "SLURM_JOB_ID",
-    "SLURM_STEP_ID",
-    "PMIX_NAMESPACE",
-    "OMPI_MCA_ess_base_jobid",
-)
+# Ranks of one launch start within so long of each other; a launcher that starts its ranks again takes longer.
+APART_SECONDS = 10.0
 
 
 class Spokesman:
     """Decides whether this process tells.
 
+    The first process of a node that fails leaves a mark for the others: a symbolic link, as that comes to be at once
+    with what it says, which is the rank and when its process was started.
+
     Args:
         place: Its rank.
-        job_id: The same for all ranks of one launch.
-        directory: Where ranks of one node leave word for each other.
+        launch: What tells the launch from others.
+        directory: Where ranks of one node leave their mark.
         supervised: The supervisor, which tells of an end that it has brought about itself.
     """
 
     def __init__(
         self,
         place: Place,
-        job_id: str,
+        launch: Launch,
         directory: Path | None = None,
         *,
         supervised: Supervised | None = None,
     ) -> None:
         self._place = place
-        self.job_id = job_id
+        self._launch = launch
         self._supervised = supervised
         self._directory = directory or Path(tempfile.gettempdir())
-        self._marker = self._directory / f"epochwatch-{os.getuid()}-{job_id}.failed"
+        self._marker = self._directory / f"epochwatch-{os.getuid()}-{launch.node_id}.failed"
+
+    @property
+    def run_id(self) -> str:
+        """What the events of this run are known by."""
+        return self._launch.run_id
 
     @property
     def labels(self) -> Mapping[str, str]:
-        """What all events of this launch carry, so that they are known as one run's and one job's."""
+        """What all events of this run carry, so that they are known as one run's and one job's."""
         job = {} if self._supervised is None else {"job_name": self._supervised.job}
-        return {"run_id": self.job_id, **job}
+        return {"run_id": self.run_id, **job}
+
+    def signed(self, event: Event) -> Event:
+        """Gives what other ranks may tell as well with the id that they give it too."""
+        if not event.shared:
+            return event
+        return replace(event, labels={**event.labels, "run_id": self._launch.job_id})
 
     @property
     def leads(self) -> bool:
@@ -78,13 +84,9 @@ class Spokesman:
             return False
         if self._place.world_size == 1:
             return True
-        try:
+        with contextlib.suppress(OSError):  # twice is better than not at all
             self._forget_old()
-            os.close(os.open(self._marker, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
-        except FileExistsError:
-            return not self._marked()
-        except OSError:
-            return True  # twice is better than not at all
+            return self._marks()
         return True
 
     def tells_interruption(self) -> bool:
@@ -95,37 +97,32 @@ class Spokesman:
         """Tells whether the supervisor ends the run, because its time is up, and says so."""
         return self._supervised is not None and self._supervised.ends_it
 
+    def _marks(self) -> bool:
+        """Leaves this rank's mark and tells whether it is the first one of this launch."""
+        mark = f"{self._place.rank} {self._launch.began_seconds:.2f}"
+        try:
+            self._marker.symlink_to(mark)
+        except FileExistsError:
+            if self._marked():
+                return False
+            self._marker.unlink(missing_ok=True)
+            self._marker.symlink_to(mark)
+        return True
+
     def _marked(self) -> bool:
+        """Tells whether another rank of this launch has failed; a launcher may start the ranks again."""
         try:
             # Another user's file in a shared directory says nothing.
-            return self._marker.lstat().st_uid == os.getuid()
-        except OSError:
+            own = self._marker.lstat().st_uid == os.getuid()
+            rank, began = str(self._marker.readlink()).split()
+            apart = abs(float(began) - self._launch.began_seconds)
+        except (OSError, ValueError):
             return False
+        # A launch has each rank once.
+        return own and rank != str(self._place.rank) and apart <= APART_SECONDS
 
     def _forget_old(self) -> None:
         for path in self._directory.glob(f"epochwatch-{os.getuid()}-*.failed"):
             with contextlib.suppress(OSError):
                 if time.time() - path.lstat().st_mtime > FORGET_AFTER_SECONDS:
                     path.unlink()
-
-
-def job_id(place: Place, environ: Mapping[str, str]) -> str:
-    """Gives an id that all ranks of this launch have, and no other launch.
-
-    Ranks on one node have their launcher in common; those on several only what it says in the environment.
-    """
-    if place.world_size == 1:
-        return secrets.token_hex(6)
-    if environ.get("LOCAL_WORLD_SIZE") == str(place.world_size):
-        said = [str(os.getppid()), _started(os.getppid())]
-    else:
-        said = [environ.get(name, "") for name in _JOB_VARIABLES]
-    return hashlib.sha256("\0".join([*said, str(place.restarts)]).encode()).hexdigest()[:12]
-
-
-def _started(pid: int) -> str:
-    """Gives when a process was started, in the kernel's ticks; process ids alone come round again."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
-    except (OSError, IndexError):
-        return ""

@@ -15,13 +15,14 @@ from prometheus_client import CollectorRegistry
 from ..courier import Courier
 from ..discovery import TargetFile
 from ..identity import reachable_target
+from ..launch import read_launch
 from ..listening import listen, tls_context
 from ..notify import alertmanagers, robots
 from ..pages import Pages, Scrapes
 from ..ranks import Place
 from ..server import Server
 from ..settings import Settings
-from ..spokesman import Spokesman, job_id
+from ..spokesman import Spokesman
 from ..troubles import LOGGER, Troubles
 from .aftermath import Aftermath
 from .collector import JobCollector
@@ -178,7 +179,7 @@ class Supervisor:
 
     def _make_herald(self, settings: Settings, environ: Mapping[str, str]) -> JobHerald:
         place = Place()
-        spokesman = Spokesman(place, job_id(place, environ))
+        spokesman = Spokesman(place, read_launch(place, environ))
         channels = [
             *alertmanagers(settings, spokesman, self.url),
             *robots(settings, spokesman, self.url, environ),
