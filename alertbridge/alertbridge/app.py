@@ -171,7 +171,7 @@ def _add_operation(app: Flask, bridge: Bridge) -> None:
     @app.get("/-/ready")
     def ready() -> Any:
         trouble = bridge.trouble()
-        return jsonify(status="ready") if trouble is None else _error(503, mask(trouble))
+        return jsonify(status="ready") if trouble is None else _error(503, trouble)
 
     @app.post("/-/reload")
     def reload() -> Any:
@@ -194,7 +194,7 @@ def _add_errors(app: Flask) -> None:
     @app.errorhandler(StoreError)
     def not_stored(error: StoreError) -> Any:
         log.error("a webhook was not stored, Alertmanager will send it again: %s", error)
-        return _error(503, mask(str(error)))
+        return _error(503, error.outside)
 
     @app.errorhandler(HTTPException)
     def refused(error: HTTPException) -> Any:

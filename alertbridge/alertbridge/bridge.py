@@ -141,8 +141,8 @@ class Bridge:
         """Gives why the bridge cannot do its work now, or none if it can."""
         try:
             self.outbox.check(self._clock())
-        except AlertbridgeError as error:
-            return str(error)
+        except StoreError as error:
+            return error.outside
         dead = [worker.name for worker in self._wiring.all_workers if not worker.alive]
         return f"not running: {', '.join(dead)}" if dead else None
 

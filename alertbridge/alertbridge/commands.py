@@ -14,7 +14,6 @@ from alertbridge.cli_trial import render, send_test
 from alertbridge.logs import set_up_logging
 from alertbridge.outbox.database import Database, move_aside
 from alertbridge.robots.address import foreign_host
-from alertbridge.secret import mask_url
 from alertbridge.serving import serve as serve_app
 from alertbridge.settings import Settings
 from alertbridge.telling import Teller
@@ -71,7 +70,8 @@ def serve(
         if kept is not None:
             log.warning("the outbox was damaged; it lies in %s now, and a new one is begun", kept)
     app = create_app(settings, load=load if config else None)
-    log.info("receivers: %s; outbox: %s", ", ".join(sorted(settings.receivers)), mask_url(settings.storage))
+    outbox_address = app.extensions["alertbridge"].outbox.database.shown_url
+    log.info("receivers: %s; outbox: %s", ", ".join(sorted(settings.receivers)), outbox_address)
     _say_of_other_hosts(settings)
     serve_app(app, settings.listen, lambda address: click.echo(f"alertbridge listens on {address}"))
 

@@ -37,7 +37,17 @@ class RobotError(AlertbridgeError):
 
 
 class StoreError(AlertbridgeError):
-    """The outbox cannot do what was asked."""
+    """The outbox cannot do what was asked.
+
+    Attributes:
+        outside: what everybody may know of it: nothing of where the store is.
+    """
+
+    def __init__(
+        self, message: str, *, outside: str = "the outbox cannot be used now, the log of alertbridge says why"
+    ) -> None:
+        super().__init__(message)
+        self.outside = outside
 
 
 class StoreUnavailable(StoreError):  # noqa: N818 - named after the state, as HTTP 503 is

@@ -17,10 +17,16 @@ if TYPE_CHECKING:
 MASK = "***"
 
 _IN_QUERY = re.compile(
-    r"(?i)\b(access_token|token|sign|key|secret|password)(=|%3D)(?!\*\*\*)[^\s&#'\"\\<>(),;]+",
+    r"(?i)\b(access_token|token|sign|key|secret|(?:ssl)?password)(=|%3D)(?!\*\*\*)[^\s&#'\"\\<>(),;]+",
 )
 _IN_PATH = re.compile(r"(?i)(/open-apis/bot/(?:v\d+/)?hook/|/hook/)(?!\*\*\*)[^\s/?&#'\"\\<>(),;]+")
 _IN_AUTHORITY = re.compile(r"(?i)\b([a-z][a-z0-9+.-]*://[^\s:/@?#'\"]*):(?!\*\*\*@)[^\s/@?#'\"]+@")
+# Databases take a password as it stands, with / ? # and blanks; it ends at the last @ before the host.
+_OF_DATABASE = re.compile(
+    r"(?i)\b((?:postgres(?:ql)?|mysql|mariadb)(?:\+\w+)?://[^\s:/@]*):(?!\*\*\*@)[^\n]+?@(?![^\s/]*@)"
+)
+_SCHEME = "[a-z][a-z0-9+.-]*://"
+_OF_WHOLE_ADDRESS = re.compile(rf"(?is)^((?:{_SCHEME}|(?!{_SCHEME}))[^:/@]*):.+@")
 _IN_HEADER = re.compile(r"(?i)\b(bearer|basic)\s+[a-z0-9._~+/=-]{4,}")
 # DingTalk signing secrets: SEC and 64 hexadecimal digits.
 _DINGTALK_SECRET = re.compile(r"\bSEC[0-9a-fA-F]{16,}")
@@ -84,6 +90,7 @@ def mask(text: str) -> str:
 
     Works on logs and foreign exceptions, whose text holds addresses in unknown places.
     """
+    text = _OF_DATABASE.sub(rf"\1:{MASK}@", text)
     text = _IN_AUTHORITY.sub(rf"\1:{MASK}@", text)
     text = _IN_PATH.sub(rf"\1{MASK}", text)
     text = _IN_QUERY.sub(rf"\1\2{MASK}", text)
@@ -93,4 +100,5 @@ def mask(text: str) -> str:
 
 def mask_url(url: str | Secret) -> str:
     """Takes an address, gives it fit to be shown: no token, no signature, no password."""
-    return mask(url.reveal() if isinstance(url, Secret) else url)
+    address = url.reveal() if isinstance(url, Secret) else url
+    return mask(_OF_WHOLE_ADDRESS.sub(rf"\1:{MASK}@", address))

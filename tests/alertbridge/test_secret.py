@@ -62,6 +62,9 @@ def test_it_does_not_leave_the_process(leave: object) -> None:
             "https://qyapi.weixin.qq.com/cgi-bin/webhook/send?key=***",
         ),
         ("postgresql+psycopg://bridge:pa$$@db/x", "postgresql+psycopg://bridge:***@db/x"),
+        ("postgresql://u:q3/Zk+9 a#b?c'd@db:5432/x is down", "postgresql://u:***@db:5432/x is down"),
+        ("postgresql://u:p@ss@db/x", "postgresql://u:***@db/x"),
+        ("postgresql://db:5432/x?sslpassword=abc", "postgresql://db:5432/x?sslpassword=***"),
         ("Authorization: Bearer abcdefgh", "Authorization: Bearer ***"),
         ("secret SEC0123456789abcdef0123 here", "secret *** here"),
         ("access_token%3Dabc", "access_token%3D***"),
@@ -77,6 +80,20 @@ def test_texts_are_masked(text: str, masked: str) -> None:
 def test_an_address_is_shown_without_its_token() -> None:
     """`mask_url` takes a secret address too."""
     assert mask_url(Secret("http://h/robot/send?access_token=abc")) == "http://h/robot/send?access_token=***"
+
+
+@pytest.mark.parametrize(
+    ("address", "shown"),
+    [
+        ("bridge:pa/ss@db/x", "bridge:***@db/x"),
+        ("mongodb://bridge:pa ss@h@db/x", "mongodb://bridge:***@db/x"),
+        ("postgresql://bridge@db/x", "postgresql://bridge@db/x"),
+        ("https://example.com/@here", "https://example.com/@here"),
+    ],
+)
+def test_a_whole_address_is_shown_without_its_password(address: str, shown: str) -> None:
+    """In what is known to be an address, whatever stands before the last @ may be the password."""
+    assert mask_url(address) == shown
 
 
 def test_tracebacks_in_logs_are_masked() -> None:

@@ -11,10 +11,12 @@ from typing import Any
 
 import psycopg
 import pytest
+from click.testing import CliRunner
 from sqlalchemy import Connection, event, inspect, text
 
 from alertbridge.app import create_app
 from alertbridge.budget import Budget
+from alertbridge.commands import main
 from alertbridge.errors import ConfigError, StoreCorrupt, StoreTooNew, StoreUnavailable
 from alertbridge.outbox.arrival import Arrival
 from alertbridge.outbox.claim import Claim
@@ -28,6 +30,7 @@ from alertbridge.settings import Settings
 from alertbridge.webhook import parse
 
 Body = Callable[..., str]
+ROBOT = {"dingtalk": {"webhook": "https://example.com/robot/send?access_token=x"}}
 
 
 def arrival(text: str, now: float = 1.0) -> Arrival:
@@ -123,8 +126,7 @@ def test_a_full_disk_is_answered_503_and_recovers(
     database = Database(sqlite_storage)
     box = Outbox(database)
     box.open()
-    robot = {"dingtalk": {"webhook": "https://example.com/robot/send?access_token=x"}}
-    settings = Settings.model_validate({"receivers": {"ml": {"robots": [robot]}}})
+    settings = Settings.model_validate({"receivers": {"ml": {"robots": [ROBOT]}}})
     client = create_app(settings, outbox=box, robots=lambda settings, keyword: make_robot()).test_client()
     large = webhook_body("During", runs=tuple(f"r{number}" for number in range(2000)))
 
@@ -224,6 +226,16 @@ def test_a_lost_connection_comes_back(postgresql: Any, webhook_body: Body) -> No
             "postgresql+psycopg://USER:PASSWORD@HOST/DATABASE",
         ),
         ("mysql://u:pw@h/d", "storage 'mysql://u:***@h/d': only sqlite and postgresql are known"),
+        ("mysql://u:p/w@h/d", "storage 'mysql://u:***@h/d': only sqlite and postgresql are known"),
+        (
+            "postgresql://u:p@ss@h/d",
+            "storage 'postgresql://u:***@h/d': write %40 for each @ in the password",
+        ),
+        (
+            "postgresql://u:p/w@h:port/d",
+            "storage 'postgresql://u:***@h:port/d' is no address; write sqlite:///FILE or "
+            "postgresql+psycopg://USER:PASSWORD@HOST/DATABASE",
+        ),
         ("sqlite://", "storage 'sqlite://' would forget everything at a restart; name a file"),
         (
             "sqlite:///:memory:",
@@ -250,11 +262,31 @@ def test_a_directory_that_is_not_there_is_said(tmp_path: Path) -> None:
     database.close()
 
 
-def test_a_server_out_of_reach_is_said_without_its_password() -> None:
-    """PostgreSQL that does not answer is a store that cannot be used; the password is masked."""
-    database = Database(Secret("postgresql+psycopg://bridge:hunter2@127.0.0.1:1/alerts"))
-    with pytest.raises(StoreUnavailable) as error:
-        database.open()
-    assert "hunter2" not in str(error.value)
-    assert "postgresql+psycopg://bridge:***@127.0.0.1:1/alerts cannot be used now" in str(error.value)
-    database.close()
+@pytest.mark.parametrize(
+    "password", ["hunter2", "q3/Zk+9sEc=", "abc#def", "a?b=c", "a b", "a'b\"c", "pass%40word"]
+)
+def test_a_server_out_of_reach_is_said_without_its_password(
+    password: str,
+    caplog: pytest.LogCaptureFixture,
+    webhook_body: Body,
+    make_robot: Callable[..., Any],
+) -> None:
+    """PostgreSQL that does not answer is said in the log with its address, elsewhere without; never the password."""
+    storage = f"postgresql+psycopg://bridge:{password}@127.0.0.1:1/alerts?sslpassword={password}"
+    settings = Settings.model_validate({"receivers": {"ml": {"robots": [ROBOT]}}})
+    box = Outbox(Database(Secret(storage)))
+    client = create_app(settings, outbox=box, robots=lambda settings, keyword: make_robot()).test_client()
+    ready = client.get("/-/ready")
+    refused = client.post("/v1/alerts/ml", data=webhook_body(), content_type="application/json")
+    box.close()
+    listed = CliRunner().invoke(main, ["outbox", "list", "--storage", storage])
+
+    reason = "the outbox cannot be used now, the log of alertbridge says why"
+    assert [ready.status_code, refused.status_code] == [503, 503]
+    assert ready.json == refused.json == {"error": reason}
+    shown = "the outbox postgresql+psycopg://bridge:***@127.0.0.1:1/alerts cannot be used now: connection"
+    assert shown in caplog.text
+    assert (listed.exit_code, shown in listed.output) == (1, True)
+    for told in (caplog.text, listed.output, box.database.shown_url, ready.text, refused.text):
+        assert password not in told
+        assert password.replace("%40", "@") not in told

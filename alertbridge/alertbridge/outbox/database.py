@@ -40,8 +40,8 @@ class Database:
     """
 
     def __init__(self, url: Secret) -> None:
-        self.shown_url = mask_url(url)
         self._url = _checked(url)
+        self.shown_url = _shown(self._url)
         self.is_sqlite = self._url.get_backend_name() == "sqlite"
         self._engine = _engine(self._url, self.is_sqlite)
         # SQLite has one writer; waiting for our own turn here is fair and free, its busy handler is neither.
@@ -108,7 +108,13 @@ class Database:
         cause = mask(str(getattr(error, "orig", None) or error).strip().splitlines()[0])
         if any(sign in cause for sign in _CORRUPT):
             return StoreCorrupt(_damaged(self.shown_url, cause))
-        return StoreUnavailable(f"the outbox {self.shown_url} cannot be used now: {cause}")
+        message = f"the outbox {self.shown_url} cannot be used now: {cause}"
+        # PostgreSQL's causes name host and user.
+        return (
+            StoreUnavailable(message, outside=f"the outbox cannot be used now: {cause}")
+            if self.is_sqlite
+            else StoreUnavailable(message)
+        )
 
 
 def _damaged(shown_url: str, cause: str) -> str:
@@ -153,10 +159,19 @@ def _checked(secret: Secret) -> URL:
             "postgresql+psycopg://USER:PASSWORD@HOST/DATABASE"
         ) from None
     if url.get_backend_name() not in ("sqlite", "postgresql"):
-        raise ConfigError(f"storage {mask_url(secret)!r}: only sqlite and postgresql are known")
+        raise ConfigError(f"storage {_shown(url)!r}: only sqlite and postgresql are known")
+    if "@" in (url.host or ""):
+        raise ConfigError(f"storage {mask_url(secret)!r}: write %40 for each @ in the password")
     if url.get_backend_name() == "sqlite" and url.database in (None, "", ":memory:"):
         raise ConfigError(f"storage {mask_url(secret)!r} would forget everything at a restart; name a file")
     return url if url.drivername != "postgresql" else url.set(drivername="postgresql+psycopg")
+
+
+def _shown(url: URL) -> str:
+    """Gives the address fit to be shown: a password stands before the host or among the options."""
+    if url.get_backend_name() == "sqlite":
+        return f"sqlite:///{url.database}"
+    return url.set(query={}).render_as_string(hide_password=True)
 
 
 def _engine(url: URL, is_sqlite: bool) -> Engine:
