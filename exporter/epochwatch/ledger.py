@@ -235,7 +235,7 @@ class Ledger:
             return (counts[0] or 0) * len(counts)
         present, total = summed(counts)
         if present and min(present) < 0:
-            self._troubles.report(where, f"must be a count of at least 0, got {min(present)}")
+            self._troubles.report(where, f"must be a count of at least 0, got {min(present)}", kind="count")
             return sum(count for count in present if count > 0)
         return total
 
@@ -302,7 +302,7 @@ class Ledger:
     def _fold_accuracy(self, phase_name: str, ratio: float) -> None:
         if ratio < 0 or ratio > 1:
             self._troubles.report(
-                "accuracy", f"must be a ratio from 0 to 1, got {ratio:g}; is it in percent?"
+                "accuracy", f"must be a ratio from 0 to 1, got {ratio:g}; is it in percent?", kind="ratio"
             )
             return
         phase = self.phase(phase_name)

@@ -58,7 +58,7 @@ class Reader:
                 return self._read_tensor(value)
             return plain_number(value)
         except Exception as error:
-            self._refuse(where, error)
+            self._refuse(where, value, error)
             return None
 
     def send(self, now: float) -> None:
@@ -80,7 +80,9 @@ class Reader:
         if isinstance(number, float) and math.isfinite(number) and number >= 0:
             return int(number)
         if number is not None:
-            self._troubles.report(where, f"must be a count of at least 0 on the host, got {shown(value)}")
+            self._troubles.report(
+                where, f"must be a count of at least 0 on the host, got {shown(value)}", kind="count"
+            )
         return None
 
     def read_groups(self, value: Any) -> dict[str, float] | None:
@@ -117,7 +119,7 @@ class Reader:
         self.plain_tensor = torch.Tensor
         local = local_part(value)
         if local.numel() != 1:
-            raise NotAScalarError(f"is {shown(value)}; give one number, as in loss.mean()")
+            raise no_single_number(value)
         return self._stage(local) if local.is_cuda else plain_number(local.item())
 
     def _stage(self, tensor: Any) -> Landing:
@@ -134,11 +136,17 @@ class Reader:
             self._staged.append(copies)
         return copies.stage(tensor)
 
-    def _refuse(self, where: str, error: Exception) -> None:
-        if isinstance(error, NotAScalarError):
-            self._troubles.report(where, str(error))
-        else:
-            self._troubles.report_exception(where, error)
+    def _refuse(self, where: str, value: Any, error: Exception) -> None:
+        if type(value) is self.plain_tensor and value.numel() != 1:
+            error = no_single_number(value)
+        text = str(error) if isinstance(error, NotAScalarError) else f"{type(error).__name__}: {error}"
+        # Its shape may be another one at every step.
+        self._troubles.report(where, text, kind=type(value).__name__)
+
+
+def no_single_number(tensor: Any) -> NotAScalarError:
+    """Gives the error for a tensor of none or several elements."""
+    return NotAScalarError(f"is {shown(tensor)}; give one number, as in loss.mean()")
 
 
 def plain_number(value: Any) -> float:
