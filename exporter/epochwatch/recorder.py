@@ -1,8 +1,8 @@
 """The hot path: the loop's facts are put into a plain list and folded into the ledger in batches.
 
-`step` costs the training thread one tuple and one append; every 64th call looks whether a batch is due. The
-server's thread folds what is there before it reads. The training thread never waits for that: it only tries
-the lock.
+`step` costs the training thread one tuple and one append; every 64th call looks whether a batch is due, and whatever
+else is put in looks at the length alone. The server's thread folds what is there before it reads. The training thread
+never waits for that: it only tries the lock.
 """
 
 from __future__ import annotations
@@ -14,13 +14,14 @@ from contextlib import contextmanager
 from typing import Any
 
 from .landing import Landing
-from .ledger import Fact, Ledger, Report, StepFact
+from .ledger import Fact, Ledger, Pause, Report, StepFact
 from .timeline import Timeline
 from .trends import median
 from .troubles import Troubles
 from .values import Reader
 
 BATCH = 512
+LOOK_EVERY = 64
 STUCK_LIMIT = 8 * BATCH
 READING_TIMEOUT_SECONDS = 1.0
 
@@ -44,6 +45,10 @@ class Recorder:
         self._clock = clock
         self._lock = threading.Lock()
         self._pending: list[Any] = []
+        # How many must be pending for a step to look around, and for a fold. What another thread's fold sets may get
+        # lost; the next look is then later by what was pending, and no more.
+        self._look_at = 1
+        self._fold_at = BATCH + 1
         self._closed = False
         self._inert = False
         self._step_seconds: deque[float] = deque(maxlen=9)
@@ -102,8 +107,8 @@ class Recorder:
                 self._reader.send(now)
             pending = self._pending
             pending.append((now, loss, lr, grad_norm, samples, tokens, metrics or None))
-            # The first step after a fold, and every 64th from there.
-            if len(pending) & 63 == 1:
+            # The first step after a fold, and each that finds 64 more facts from there.
+            if len(pending) >= self._look_at:
                 self._look_up(now)
         except Exception:
             # As a rule a tensor that gives no number. The reader says what is wrong with it, and the step counts.
@@ -126,6 +131,8 @@ class Recorder:
             )
             reader.send(now)
             self._pending.append(fact)
+            if len(self._pending) >= self._look_at:
+                self._look_up(now)
         except Exception as error:
             self._troubles.report_exception("step", error)
 
@@ -140,6 +147,10 @@ class Recorder:
         if not self._closed:
             self.poll()
             self._pending.append(fact)
+            if len(self._pending) >= self._fold_at:
+                self._try_fold("log")
+            if self._timeline.state == "starting" and not isinstance(fact, Pause):
+                self._timeline.enter("training")
 
     def poll(self) -> None:
         """Brings on what is still on a device; for when no step follows soon."""
@@ -178,7 +189,7 @@ class Recorder:
     def go_inert(self) -> None:
         """Makes a copy in another process drop everything without a word."""
         self._closed = self._inert = True
-        self._pending = []
+        self._pending, self._look_at = [], 1
         # Another thread may have held the lock when this process was forked.
         self._lock = threading.Lock()
 
@@ -201,15 +212,28 @@ class Recorder:
             self._timeline.enter("training")
         if self._closed:
             self._pending.clear()
+            self._look_at = 1
             if not self._inert:
                 self._troubles.report("step", "the run has ended; its steps are not counted any more")
-        elif len(self._pending) > BATCH and self._lock.acquire(blocking=False):
-            try:
-                began = self._clock()
-                self._fold()
-                self.update_seconds += self._clock() - began
-            finally:
-                self._lock.release()
+            return
+        self._look_at = len(self._pending) + LOOK_EVERY
+        if len(self._pending) >= self._fold_at:
+            self._try_fold("step")
+
+    def _try_fold(self, where: str) -> None:
+        """Folds what is pending, unless somebody reads at this moment. Raises nothing."""
+        try:
+            if self._lock.acquire(blocking=False):
+                try:
+                    began = self._clock()
+                    self._fold()
+                    self.update_seconds += self._clock() - began
+                finally:
+                    self._lock.release()
+        except Exception as error:
+            self._troubles.report_exception(where, error)
+        # Beyond a batch where something had to stay: it is not looked through again at every call.
+        self._fold_at = max(BATCH + 1, len(self._pending) + LOOK_EVERY)
 
     def _fold(self) -> None:
         pending = self._pending
@@ -218,6 +242,7 @@ class Recorder:
             facts = landed_part(facts, give_up=len(facts) >= STUCK_LIMIT)
         # The facts go before they are folded: a fact that cannot be must not come again and again.
         del pending[: len(facts)]
+        self._look_at, self._fold_at = 1, BATCH + 1
         if facts:
             self._ledger.fold(facts)
             # The median, because one step in a while waits for another thread and says nothing about the rest.

@@ -10,8 +10,10 @@ import pytest
 from epochwatch.books import Books
 from epochwatch.landing import Landing
 from epochwatch.ledger import EpochEnd, EpochStart, Ledger, Pause
-from epochwatch.recorder import BATCH, STUCK_LIMIT
+from epochwatch.recorder import BATCH, STUCK_LIMIT, Recorder
 from epochwatch.settings import Settings
+
+torch = pytest.importorskip("torch")
 
 
 class Clock:
@@ -58,11 +60,25 @@ def test_steps_add_up(books: Books, read: Callable[[], Ledger]) -> None:
     assert (steps, 32 * steps, 1024 * steps) == (ledger.steps, ledger.samples, ledger.tokens)
 
 
-def test_pending_facts_stay_few(books: Books) -> None:
-    """A loop nobody scrapes does not grow."""
+LOOPS = {
+    "steps": lambda recorder: recorder.step(loss=2.0),
+    "reports": lambda recorder: recorder.report("train", {"loss": 2.0}),
+    "a report before each step": lambda recorder: (
+        recorder.report("train", {"accuracy": 0.5}),
+        recorder.step(loss=2.0),
+    ),
+    "ends of epochs": lambda recorder: recorder.add(EpochEnd(0.0)),
+    "steps without a readable loss": lambda recorder: recorder.step(loss=torch.zeros(2)),
+}
+
+
+@pytest.mark.parametrize("body", LOOPS.values(), ids=LOOPS)
+def test_pending_facts_stay_few(body: Callable[[Recorder], object], books: Books) -> None:
+    """A loop nobody scrapes does not grow, whatever it calls, and it is training."""
     for _ in range(10 * BATCH):
-        books.recorder.step(loss=2.0)
+        body(books.recorder)
         assert len(books.recorder._pending) <= BATCH + 64
+    assert books.timeline.state == "training"
 
 
 def test_the_loss_is_the_mean_since_the_last_reading(books: Books, read: Callable[[], Ledger]) -> None:
@@ -252,6 +268,15 @@ def test_facts_wait_in_order_for_a_value_on_its_way(books: Books, read: Callable
     landing.land(3.0)
     ledger = read()
     assert (ledger.steps, ledger.epochs, ledger.phases["train"].loss_best.value) == (2, 1, 3.0)
+
+
+def test_reports_behind_a_value_that_never_lands_stay_few(books: Books, read: Callable[[], Ledger]) -> None:
+    """A device that does not answer does not make a loop grow that calls log alone."""
+    in_flight(books)
+    for _ in range(2 * STUCK_LIMIT):
+        books.recorder.report("validation", {"loss": 1.0})
+        assert len(books.recorder._pending) <= STUCK_LIMIT + 64
+    assert read().phases["validation"].loss == 1.0
 
 
 def test_a_value_that_never_lands_is_given_up(books: Books, read: Callable[[], Ledger]) -> None:
