@@ -13,6 +13,7 @@ from alertbridge.outbox.arrival import Arrival
 from alertbridge.outbox.claim import MESSAGE_BYTES, Claim, Wait
 from alertbridge.outbox.database import Database
 from alertbridge.outbox.outbox import Outbox
+from alertbridge.outbox.put import put as put_all
 from alertbridge.outbox.robotstate import RobotPlan
 from alertbridge.outbox.settle import Attempt, Settled
 from alertbridge.secret import Secret
@@ -372,6 +373,35 @@ def test_two_processes_never_claim_the_same(
     bodies = [body for claim in claims for body in told(outbox, claim)]
     assert len(bodies) == len(set(bodies)) == 30
     assert len(claims) <= PLAN.budget.messages
+
+
+def test_two_bridges_store_what_a_pair_tells_both_at_once_only_once(
+    outbox: Outbox, storage: Secret, webhook_body: Callable[..., str], clock: Callable[[], float]
+) -> None:
+    """Of the same webhooks that reach two bridges at the same moment, in any order, each is stored by one of them."""
+    replica = Outbox(Database(storage))
+    texts = [webhook_body(f"Alert{number}") for number in range(100)]
+    together = threading.Barrier(2)
+    verdicts: list[str] = []
+
+    def work(box: Outbox, source: str, order: int) -> None:
+        arrivals = [Arrival.of("ml", source, parse(text), text, clock()) for text in texts[::order]]
+        for begin in range(0, len(arrivals), 10):
+            together.wait(10)
+            with box.database.write() as connection:
+                verdicts.extend(put_all(connection, arrivals[begin : begin + 10]))
+
+    both = [(outbox, "am1", 1), (replica, "am2", 1), (outbox, "am1", 1), (replica, "am2", -1)]
+    for pair in (both[:2], both[2:]):
+        threads = [threading.Thread(target=work, args=one) for one in pair]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    replica.close()
+
+    assert (verdicts.count("stored"), verdicts.count("duplicate")) == (100, 300)
+    assert states(outbox) == {"waiting": 100}
 
 
 def test_delivered_ones_are_forgotten_and_waiting_ones_never(

@@ -7,7 +7,7 @@ from dataclasses import replace
 from itertools import islice
 from typing import Any, Literal
 
-from sqlalchemy import BindParameter, Connection, bindparam, insert, select
+from sqlalchemy import BindParameter, Connection, bindparam, insert, select, text
 
 from alertbridge.identity import STALE_SECONDS, Absence, Copy, is_duplicate, is_stale
 from alertbridge.outbox.arrival import Arrival
@@ -27,10 +27,13 @@ _KEYS: BindParameter[str] = bindparam("keys", expanding=True)
 _COPIES = select(seen).where(seen.c.group_key.in_(_KEYS))
 _ENDED = select(resolved).where(resolved.c.key.in_(_KEYS), resolved.c.seen_at > bindparam("since"))
 _NEWS = insert(notifications)
+# One row after the other, in the order given.
+_TURNS = text("SELECT pg_advisory_xact_lock(turn) FROM unnest(CAST(:turns AS bigint[])) AS turn")
 
 
 def put(connection: Connection, arrivals: Sequence[Arrival], absence: Absence | None = None) -> list[Verdict]:
     """Takes webhooks in the order in which they came, stores the news, gives what became of each."""
+    _take_turns(connection, arrivals)
     copies = _copies(connection, arrivals)
     ended = _ended(connection, arrivals)
     rows: list[dict[str, Any]] = []
@@ -49,6 +52,22 @@ def put(connection: Connection, arrivals: Sequence[Arrival], absence: Absence | 
         connection.execute(_NEWS, rows)
     _remember(connection, arrivals, copies)
     return verdicts
+
+
+def _take_turns(connection: Connection, arrivals: Sequence[Arrival]) -> None:
+    """Makes replicas judge an alert group's webhooks one after the other, until the transaction ends.
+
+    On SQLite the transaction itself does that.
+    """
+    if connection.dialect.name == "postgresql":
+        # In one order everywhere: two replicas that lock groups crosswise would wait for each other.
+        turns = sorted({_turn(arrival.group_key) for arrival in arrivals})
+        connection.execute(_TURNS, {"turns": turns})
+
+
+def _turn(group_key: str) -> int:
+    """Gives a number of 64 bits, signed as PostgreSQL's locks want it."""
+    return int.from_bytes(bytes.fromhex(group_key)[:8], "big", signed=True)
 
 
 def _note(arrival: Arrival, known: dict[tuple[str, str], Copy], ended: Ends, verdict: Verdict) -> None:
