@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -69,20 +70,102 @@ def test_a_reader_never_sees_half_a_file(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == [target_file.path.name]
 
 
+def dead() -> int:
+    """Gives the id of a process that is gone."""
+    process = subprocess.Popen(["true"])
+    process.wait()
+    return process.pid
+
+
 def test_the_dead_of_this_host_are_cleared_and_nobody_else(tmp_path: Path) -> None:
     """A start removes the files of this host's dead processes; the living and other hosts keep theirs."""
-    dead = subprocess.Popen([sys.executable, "-c", ""])
-    dead.wait()
-    TargetFile(tmp_path, "gpu-01", dead.pid, 9400).write("10.0.0.1:9400", {})
+    gone = dead()
+    TargetFile(tmp_path, "gpu-01", gone, 9400).write("10.0.0.1:9400", {})
     living = TargetFile(tmp_path, "gpu-01", 1, 9401)
     living.write("10.0.0.1:9401", {})
-    elsewhere = TargetFile(tmp_path, "gpu-02", dead.pid, 9400)
+    elsewhere = TargetFile(tmp_path, "gpu-02", gone, 9400)
     elsewhere.write("10.0.0.2:9400", {})
     foreign = tmp_path / "epochwatch-notes.json"
     foreign.write_text("[]")
-    own = TargetFile(tmp_path, "gpu-01", os.getpid(), 9400)
-    own.write("10.0.0.1:9400", {})
+    own = TargetFile(tmp_path, "gpu-01", os.getpid(), 9402)
+    own.write("10.0.0.1:9402", {})
     assert set(tmp_path.iterdir()) == {living.path, elsewhere.path, foreign, own.path}
+
+
+def test_a_file_that_cannot_be_removed_keeps_no_run_from_being_found(tmp_path: Path) -> None:
+    """The own file is written first, and each dead one is tried by itself."""
+    gone = dead()
+    stuck = TargetFile(tmp_path, "gpu-01", gone, 9400)
+    stuck.path.mkdir()
+    TargetFile(tmp_path, "gpu-01", gone, 9401).write("10.0.0.1:9401", {})
+    own = TargetFile(tmp_path, "gpu-01", os.getpid(), 9402)
+    own.write("10.0.0.1:9402", {})
+    assert set(tmp_path.iterdir()) == {stuck.path, own.path}
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be two users")
+def test_a_colleagues_dead_run_keeps_no_run_from_being_found() -> None:
+    """In a folder that all may write, where each may remove his own files alone, the next user's run is announced."""
+    with tempfile.TemporaryDirectory() as shared:
+        folder = Path(shared)
+        folder.chmod(0o1777)
+        theirs = TargetFile(folder, "gpu-01", dead(), 9400)
+        theirs.write("10.0.0.1:9400", {})
+        os.chown(theirs.path, 65533, 65533)
+        code = (
+            "import os, pathlib, sys; from epochwatch.discovery import TargetFile\n"
+            "os.setgid(65534); os.setuid(65534)\n"
+            "TargetFile(pathlib.Path(sys.argv[1]), 'gpu-01', os.getpid(), 9401).write('10.0.0.1:9401', {})\n"
+        )
+        subprocess.run([sys.executable, "-c", code, shared], check=True, timeout=60)
+        ours = folder.glob("epochwatch-gpu_01-*-9401.json")
+        assert set(folder.iterdir()) == {theirs.path, *ours}
+        assert len(list(folder.iterdir())) == 2
+
+
+def test_processes_of_another_container_are_not_judged(tmp_path: Path) -> None:
+    """Ids of processes say nothing across containers; one's own dead are cleared, and who was at one's address."""
+    gone = dead()
+    names = {"other": "0" * 12, "own": "a1" * 6, "machine": ""}
+    files = {
+        name: TargetFile(tmp_path, "gpu-01", gone, 9400, container=container)
+        for name, container in names.items()
+    }
+    for number, file in enumerate(files.values()):
+        file.write(f"10.0.0.1:{9400 + number}", {})
+    before = TargetFile(tmp_path, "gpu-01", 1, 9409, container="b2" * 6)
+    before.write("10.0.0.1:9409", {})
+    assert len(list(tmp_path.iterdir())) == 4
+    own = TargetFile(tmp_path, "gpu-01", os.getpid(), 9409, container=names["own"])
+    own.write("10.0.0.1:9409", {})
+    assert set(tmp_path.iterdir()) == {files["other"].path, files["machine"].path, own.path}
+
+
+def test_a_second_container_of_one_host_name_leaves_a_running_training_alone(tmp_path: Path) -> None:
+    """The first one's process id is nobody's in the second one; its file stays until its run ends."""
+    unshare = ["unshare", "--pid", "--fork", "--kill-child"]
+    if os.geteuid():
+        unshare.append("--map-root-user")
+    try:
+        subprocess.run([*unshare, "true"], check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("this machine gives no process namespaces")
+    script, targets = tmp_path / "train.py", tmp_path / "targets"
+    script.write_text(TRAINING)
+    # After many others, so that its id is none of the second one's, nor of its threads.
+    others = "for number in $(seq 40); do env true; done"
+    first = [*unshare, "sh", "-c", f"{others}; {sys.executable} {script} first 0 {targets}; exit $?"]
+    second = [*unshare, sys.executable, script, "second", "0", targets]
+    containers = [subprocess.Popen(first)]
+    try:
+        (ours,) = wait_until(lambda: list(targets.glob("*.json")), 30)
+        containers.append(subprocess.Popen(second))
+        wait_until(lambda: len({ours, *targets.glob("*.json")}) == 2, 30)
+        assert ours.exists()
+    finally:
+        for container in containers:
+            container.kill()
+            container.wait(10)
 
 
 def test_odd_host_names_stay_inside_the_directory(tmp_path: Path) -> None:
