@@ -32,6 +32,8 @@ STALE_SECONDS = 300.0
 # Two behind one address may look like one, and wait 15 s for each other. Later than this, one that has said
 # "resolved" means what it says.
 OWN_STALE_SECONDS = 20.0
+# What was noted further in the future than this is of a clock that has been set back since, and proves nothing.
+SKEW_SECONDS = 5.0
 # Between the commit of a webhook and its answer.
 ANSWER_SECONDS = 5.0
 
@@ -51,6 +53,10 @@ class Copy:
     sent_at: float
     accepted_at: float | None
     repeated: bool = False
+
+    @property
+    def newest_at(self) -> float:
+        return max(self.sent_at, self.accepted_at or 0.0)
 
 
 @dataclass(frozen=True)
@@ -81,7 +87,7 @@ def is_duplicate(copies: Iterable[Copy], sending: Sending, absence: Absence | No
     The first copy from another Alertmanager of what was told already is a duplicate. So is a retry: the same as the
     last that this Alertmanager said of the group, as soon after it as only a retry comes.
     """
-    copies = list(copies)
+    copies = [copy for copy in copies if copy.newest_at <= sending.at + SKEW_SECONDS]
     told = max(
         (copy for copy in copies if copy.telling == sending.telling and copy.accepted_at is not None),
         key=_accepted_at,
@@ -120,6 +126,7 @@ def is_stale(ends: Mapping[str, float], source: str, now: float) -> bool:
     An Alertmanager that has told the end itself and says later that the same alert fires is right: it had lost
     sight of Prometheus, took the alert for over, and hears of it again, with the same startsAt.
     """
+    ends = {teller: at for teller, at in ends.items() if at <= now + SKEW_SECONDS}
     own = ends.get(source)
     if own is not None:
         return now - own < OWN_STALE_SECONDS

@@ -25,7 +25,7 @@ class Refusals:
         """Takes a receiver whose webhook is refused now, gives whether it is to be told; it then counts as told."""
         with self._lock:
             told_at = self._told_at.get(receiver)
-            if told_at is not None and now - told_at < QUIET_SECONDS:
+            if told_at is not None and abs(now - told_at) < QUIET_SECONDS:
                 return False
             self._told_at[receiver] = now
             return True

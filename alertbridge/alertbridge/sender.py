@@ -80,7 +80,8 @@ class Sender:
         Raises:
             StoreError: the outbox cannot be used now; nothing is lost.
         """
-        if now < self._resting_until:
+        # Longer than that it rests only by a clock that has been set back.
+        if 0 < self._resting_until - now <= REST_SECONDS:
             return self._resting_until - now
         claim = self._outbox.claim(self.receiver, [member.plan for member in self._members.values()], now)
         if isinstance(claim, Wait):

@@ -16,12 +16,17 @@ ALERTNAME = "Watchdog"
 SILENT = "MonitoringSilent"
 # What the bridge sends to itself carries no Alertmanager's address.
 SOURCE = "alertbridge"
+# What was noted further in the future than this is of a clock that has been set back since.
+SKEW_SECONDS = 5.0
 
 Accept = Callable[[str, Notification], object]
 
 
 class Beats(Protocol):
     """What is remembered of a receiver's monitoring, for all replicas and over restarts; the outbox is one."""
+
+    def beat(self, receiver: str, now: float) -> None:
+        """Notes a heartbeat."""
 
     def last_beat(self, receiver: str) -> float | None:
         """Gives when the last heartbeat came, seconds since the epoch."""
@@ -69,7 +74,12 @@ class Watchdog:
             self._accept(self._receiver, silence(told_since, last_beat))
             self._beats.note_silence(self._receiver, None)
             told_since = None
-        beat = max(last_beat, self._started_at)
+        if last_beat > now + SKEW_SECONDS:
+            self._beats.beat(self._receiver, now)
+        if told_since is not None and told_since > now + SKEW_SECONDS:
+            self._beats.note_silence(self._receiver, now)
+        self._started_at = min(self._started_at, now)
+        beat = max(min(last_beat, now), self._started_at)
         silent_at = beat + self._silent_after_seconds
         if told_since is None and now >= silent_at:
             self._accept(self._receiver, silence(beat, None))

@@ -26,7 +26,15 @@ from sqlalchemy import (
     update,
 )
 
-from alertbridge.outbox.robotstate import RobotPlan, RobotState, lock, lock_robots, robot_states
+from alertbridge.outbox.robotstate import (
+    RobotPlan,
+    RobotState,
+    lock,
+    lock_robots,
+    robot_states,
+    true_robot_states,
+)
+from alertbridge.outbox.setback import set_messages_right
 from alertbridge.outbox.tables import calls, messages, notifications
 
 # A robot may have shown a message it did not answer; after this many attempts another one may try.
@@ -115,8 +123,11 @@ def claim(
 ) -> Claim | Wait:
     """Takes a receiver and its robots, gives the next message; it and a call of its robot are then taken."""
     lock(connection, receiver, plans)
-    states = robot_states(connection, plans, now, lease_seconds)
+    states = true_robot_states(connection, plans, now, lease_seconds)
     opened = _open_messages(connection, receiver)
+    in_future = any(message.due_at > now + lease_seconds for message in opened)
+    if in_future and set_messages_right(connection, receiver, now, lease_seconds):
+        opened = _open_messages(connection, receiver)
     due = [message for message in opened if message.due_at <= now]
     if _may_regroup(connection, receiver, due):
         due = _regroup(connection, due)

@@ -14,14 +14,17 @@ from sqlalchemy import Connection, delete, exists, func, insert, select, update
 
 from alertbridge.backoff import delay_seconds
 from alertbridge.outbox.claim import RICH_DOUBTS
+from alertbridge.outbox.setback import LONGEST_DOUBT_SECONDS
 from alertbridge.outbox.tables import messages, notifications
 
-LONGEST_DELAY_SECONDS = 600.0
+# Its chance spreads the back-off to one and a half of this.
+LONGEST_DELAY_SECONDS = LONGEST_DOUBT_SECONDS / 1.5
 
 
-def delay_in_doubt_seconds(doubts: int, chance: float) -> float:
-    """Takes how many answers left it open, gives how long this message alone waits."""
-    return delay_seconds(doubts, chance, LONGEST_DELAY_SECONDS)
+def delay_in_doubt_seconds(doubts: int, chance: float, asked_seconds: float) -> float:
+    """Takes how many answers left it open and how long the robot asks for, gives how long this message waits."""
+    own_seconds = delay_seconds(doubts, chance, LONGEST_DELAY_SECONDS)
+    return min(max(own_seconds, asked_seconds), LONGEST_DOUBT_SECONDS)
 
 
 def at_fault(connection: Connection, message: Any) -> bool:

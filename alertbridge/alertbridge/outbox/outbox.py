@@ -235,7 +235,7 @@ class Outbox:
             StoreError: the store cannot be used now, or could not a moment ago.
         """
         refused = self._refused
-        if refused is not None and now - refused[0] < REFUSED_SECONDS:
+        if refused is not None and abs(now - refused[0]) < REFUSED_SECONDS:
             raise refused[1]
         with self.database.read() as connection:
             upkeep.has_work(connection, "")

@@ -9,6 +9,7 @@ from datetime import datetime, timedelta, timezone
 from sqlalchemy import Connection, func, select
 
 from alertbridge.budget import Budget
+from alertbridge.outbox.setback import set_robots_right
 from alertbridge.outbox.tables import calls, receivers, robots
 from alertbridge.outbox.upsert import insert_new
 
@@ -38,7 +39,7 @@ class RobotPlan:
 class RobotState:
     """A robot's plan with its calls within the window and the end of its pause, seconds since the epoch.
 
-    `limited` and `failures` tell of its last calls.
+    `limited` and `failures` tell of its last calls; `ahead` says that some lie too far in the future to be true.
     """
 
     plan: RobotPlan
@@ -46,6 +47,7 @@ class RobotState:
     paused_until: float = 0.0
     limited: bool = False
     failures: int = 0
+    ahead: bool = False
 
     def ready_at(self, now: float, critical: bool) -> float:
         """Gives when it may be called for a message of this class, `now` or later."""
@@ -72,10 +74,28 @@ def robot_states(
     recent = select(calls.c.robot, reached_at).where(calls.c.robot.in_(names), reached_at > now - longest)
     made: dict[str, list[float]] = {name: [] for name in names}
     for row in connection.execute(recent):
-        made[row.robot].append(min(row.reached_at, now))
+        made[row.robot].append(row.reached_at)
     return [
-        RobotState(plan, tuple(made[plan.robot]), *notes.get(plan.robot, (0.0, False, 0))) for plan in plans
+        RobotState(
+            plan,
+            tuple(min(at, now) for at in made[plan.robot]),
+            *notes.get(plan.robot, (0.0, False, 0)),
+            ahead=any(at > now + 2 * lease_seconds for at in made[plan.robot]),
+        )
+        for plan in plans
     ]
+
+
+def true_robot_states(
+    connection: Connection, plans: Sequence[RobotPlan], now: float, lease_seconds: float
+) -> list[RobotState]:
+    """Gives the states of locked robots, after setting right what was noted while the clock was ahead."""
+    states = robot_states(connection, plans, now, lease_seconds)
+    ahead = [state.plan.robot for state in states if state.ahead]
+    if not ahead:
+        return states
+    set_robots_right(connection, ahead, now, lease_seconds)
+    return robot_states(connection, plans, now, lease_seconds)
 
 
 def lock(connection: Connection, receiver: str, plans: Sequence[RobotPlan]) -> None:

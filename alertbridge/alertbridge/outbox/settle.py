@@ -112,8 +112,8 @@ def _settle_message(
         return _dead(connection, message, attempt, reason, now, fallback)
     changes: dict[str, object] = {"unanswered": message.unanswered or attempt.unanswered}
     if attempt.doubtful:
-        seconds = delay_in_doubt_seconds(message.doubts + 1, attempt.chance)
-        changes |= {"doubts": message.doubts + 1, "not_before": now + max(seconds, attempt.pause_seconds)}
+        seconds = delay_in_doubt_seconds(message.doubts + 1, attempt.chance, attempt.pause_seconds)
+        changes |= {"doubts": message.doubts + 1, "not_before": now + seconds}
     _again(connection, message, attempt, **changes)
     return Settled("open")
 

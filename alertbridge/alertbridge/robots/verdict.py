@@ -22,6 +22,8 @@ LONGEST_WORDS = 200
 
 # Clocks further apart than this make every signature invalid (DingTalk and Feishu accept one hour).
 CLOCK_TOLERANCE_SECONDS = 3600.0
+# A machine that has just started sets its clock within a minute or so.
+CLOCK_PAUSE_SECONDS = 30.0
 
 
 @dataclass(frozen=True)
@@ -68,8 +70,9 @@ def judge(answer: Answer, codes: Codes, now: float, secrets: Sequence[str] = ())
         return _no_code(answer, fields, codes.vendor)
     meaning = codes.meanings.get(code, Meaning("unclear", "answered with a code that is not known"))
     reason = f"{codes.vendor}: {meaning.text} (errcode {code}{_words(fields, codes.words, secrets)})"
-    if meaning.signed and answer.date is not None:
-        reason += _clock_hint(answer.date - now)
+    if meaning.signed and answer.date is not None and abs(answer.date - now) >= CLOCK_TOLERANCE_SECONDS:
+        # Nothing is wrong with message or robot: it is taken as soon as the clock is right.
+        return Later(reason + _clock_hint(answer.date - now), code, CLOCK_PAUSE_SECONDS)
     if meaning.verdict == "delivered":
         return Delivered(code)
     if meaning.verdict == "limited":
@@ -131,7 +134,5 @@ def _words(fields: Mapping[str, Any], names: Sequence[str], secrets: Sequence[st
 
 
 def _clock_hint(behind_seconds: float) -> str:
-    if abs(behind_seconds) < CLOCK_TOLERANCE_SECONDS:
-        return ""
     minutes, direction = abs(behind_seconds) / 60, "behind" if behind_seconds > 0 else "ahead of"
     return f"; this machine's clock is {minutes:.0f} minutes {direction} the robot's: set it right"
