@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import re
 
+LONGEST_SECONDS = 3653 * 86_400.0
 _UNIT_SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0, "w": 604_800.0}
 _DURATION = re.compile(r"(?:\d+(?:\.\d+)?[smhdw])+")
 _PART = re.compile(r"(\d+(?:\.\d+)?)([smhdw])")
@@ -19,10 +21,13 @@ def seconds_of(text: str) -> float:
     """
     text = text.strip().replace(" ", "")
     if re.fullmatch(r"\d+(?:\.\d+)?", text):
-        return float(text)
+        text += "s"
     if not _DURATION.fullmatch(text):
         raise ValueError('must be a span of time, as in "30s", "10m", "8h", "1h30m" or "2d"')
-    return sum(float(number) * _UNIT_SECONDS[unit] for number, unit in _PART.findall(text))
+    seconds = sum(float(number) * _UNIT_SECONDS[unit] for number, unit in _PART.findall(text))
+    if seconds > LONGEST_SECONDS:
+        raise ValueError("must be a span of time of at most ten years")
+    return seconds
 
 
 def bytes_of(text: str) -> int:
@@ -34,4 +39,7 @@ def bytes_of(text: str) -> int:
     size = _SIZE.fullmatch(text.strip())
     if size is None:
         raise ValueError('must be a size, as in "64K", "100M" or "2G"')
-    return int(float(size[1]) * _UNIT_BYTES[size[2].upper()])
+    number = float(size[1]) * _UNIT_BYTES[size[2].upper()]
+    if math.isinf(number):
+        raise ValueError("must be a size that a disk can hold")
+    return int(number)

@@ -129,8 +129,7 @@ class _Reader:
             self._refuse(place, "must be a mapping of keys")
             return
         own = [key.value for key, _ in node.value]
-        # What `<<` brings in comes first, so that the mapping's own keys win.
-        yaml.SafeLoader("").flatten_mapping(node)
+        self._merge(place, node)
         for key_node, value in node.value:
             key = str(key_node.value)
             here = f"{place}.{key}" if place else key
@@ -139,6 +138,16 @@ class _Reader:
                 self._refuse(here, "stands here twice; keep one of them")
             elif value.tag != "tag:yaml.org,2002:null":
                 yield key, value
+
+    def _merge(self, place: str, node: yaml.MappingNode) -> None:
+        """Puts what `<<` brings in first, so that the mapping's own keys win."""
+        lines = [key.start_mark.line + 1 for key, _ in node.value if key.tag == "tag:yaml.org,2002:merge"]
+        try:
+            yaml.SafeLoader("").flatten_mapping(node)
+        except yaml.YAMLError:
+            here = f"{place}.<<" if place else "<<"
+            self.lines[here] = lines[0]
+            self._refuse(here, "must bring in a mapping by its anchor, as in <<: *common")
 
     def _refuse(self, place: str, message: str) -> None:
         known = place

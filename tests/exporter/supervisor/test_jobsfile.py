@@ -93,6 +93,18 @@ JOB = 'jobs:\n  nightly:\n    schedule: "0 2 * * *"\n    command: [python, train
         (JOB + "    timeout: [1h]\n", "jobs.yml:5: jobs.nightly.timeout: must be a text"),
         (JOB + "    restarts: many\n", "jobs.yml:5: jobs.nightly.restarts: must be a whole number"),
         (JOB + "    log_size: big\n", 'jobs.yml:5: jobs.nightly.log_size: must be a size, as in "64K"'),
+        (
+            JOB + "    log_size: 1" + "0" * 400 + "\n",
+            "jobs.yml:5: jobs.nightly.log_size: must be a size that a disk",
+        ),
+        (
+            JOB + "    timeout: 1" + "0" * 400 + "d\n",
+            "jobs.yml:5: jobs.nightly.timeout: must be a span of time of at",
+        ),
+        (
+            JOB + "    <<: common\n",
+            "jobs.yml:5: jobs.nightly.<<: must bring in a mapping by its anchor, as in <<: *common",
+        ),
         (JOB + "    env: [A]\n", "jobs.yml:5: jobs.nightly.env: must map names to texts"),
         (
             JOB + "    timezone: Asia/Shangai\n",
