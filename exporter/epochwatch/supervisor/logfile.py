@@ -57,9 +57,15 @@ class LogFile:
     def close(self) -> None:
         """Closes the file."""
         with self._lock:
-            if self._file is not None:
-                self._file.close()
-                self._file = None
+            self._let_go()
+
+    def _let_go(self) -> None:
+        file, self._file = self._file, None
+        if file is not None:
+            try:
+                file.close()
+            except OSError as error:  # a network file system may refuse only now what was written
+                self._troubles.report("log_file", f"{self._path}: {error.strerror or error}")
 
     def _write(self, data: bytes) -> None:
         rest = memoryview(data)
@@ -81,8 +87,7 @@ class LogFile:
 
     def _ready_file(self) -> BinaryIO:
         if self._file is not None and self._written >= self._size_bytes:
-            self._file.close()
-            self._file = None
+            self._let_go()
             self._turn_over()
         if self._file is None:
             self._file = _opened(self._path)
@@ -100,9 +105,7 @@ class LogFile:
 
     def _give_up(self, error: OSError) -> None:
         self._retry_at = self._clock() + RETRY_SECONDS
-        if self._file is not None:
-            self._file.close()
-            self._file = None
+        self._let_go()
         self._troubles.report(
             "log_file",
             f"{self._path} cannot be written ({error.strerror or error}); the job goes on without it, and it is "

@@ -94,3 +94,26 @@ def test_a_log_that_cannot_be_written_is_refused_before_the_start(path: str, rea
             f"log_file {path} cannot be written: {os.strerror(reason)}; name a file in a directory that this user may "
             "write to (key log_file:, flag --log-file)"
         )
+
+
+def test_a_disk_that_refuses_at_the_close_costs_the_log_alone(tmp_path: Path) -> None:
+    """A network file system may say only then that there was no room; neither a close nor a turn-over raises."""
+    for end in (LogFile.close, lambda log: log.write(b"y" * 1000)):
+        troubles = Troubles()
+        log = LogFile(tmp_path / "log", 1000, 3, troubles)
+        log.write(b"x" * 1000)
+        (number,) = [
+            int(each.name) for each in Path("/proc/self/fd").iterdir() if _leads_to(each, tmp_path / "log")
+        ]
+        os.close(number)  # so that closing it fails
+        end(log)
+        assert troubles.counts["log_file"] == 1
+        log.close()
+    assert (tmp_path / "log").read_bytes() == b"y" * 1000
+
+
+def _leads_to(link: Path, path: Path) -> bool:
+    try:
+        return link.readlink() == path
+    except OSError:
+        return False
