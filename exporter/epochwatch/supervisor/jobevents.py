@@ -105,6 +105,14 @@ def nobody_there() -> Words:
     return Words("did not start: nothing was there to start it", "没有启动：当时没有调度器在运行")
 
 
+def no_thread() -> Words:
+    """Says why a start is left out where the machine, or the container, has no thread left."""
+    return Words(
+        "did not start: no thread can be made, the limit of processes is reached",
+        "没有启动：进程数已达上限，无法创建线程",
+    )
+
+
 def still_running(since: float | None, now: float) -> Words:
     """Says why a start is left out while the job's last run goes on."""
     en, zh = "did not start: its last run is still going on", "没有启动：上一次运行尚未结束"

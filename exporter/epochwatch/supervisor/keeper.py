@@ -32,6 +32,8 @@ class Keeper:
         self._file = StateFile(directory, spec.name)
         self._troubles = troubles
         self._changing = threading.Lock()
+        # What could not be written, oldest first: the file is behind by so much.
+        self._unwritten: list[Callable[[JobState], JobState]] = []
         self._stamp = self._file.stamp()
         self.state = self._file.read()
         fill(self.book, self.state)
@@ -40,13 +42,22 @@ class Keeper:
         """Changes what is known, in the file and in the book, and gives it."""
         with self._changing:
             try:
-                self.state = self._file.update(change, self.state)
+                self.state = self._file.update(lambda state: change(self._caught_up(state)), self.state)
+                self._unwritten.clear()
             except StateError as error:
                 self._troubles.report("job_state", str(error))
+                self._unwritten.append(change)
                 self.state = change(self.state)
             self._stamp = self._file.stamp()
             fill(self.book, self.state)
             return self.state
+
+    def _caught_up(self, state: JobState) -> JobState:
+        if state is self.state:  # the file says nothing
+            return state
+        for change in self._unwritten:
+            state = change(state)
+        return state
 
     def ended(self, ended: Ended) -> None:
         """Takes how a run ended."""
@@ -58,7 +69,7 @@ class Keeper:
             if self._file.stamp() in (self._stamp, None):
                 return
             try:
-                self.state = self._file.read(self.state)
+                self.state = self._caught_up(self._file.read(self.state))
             except StateError as error:
                 self._troubles.report("job_state", str(error))
             self._stamp = self._file.stamp()

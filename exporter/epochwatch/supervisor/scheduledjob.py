@@ -91,11 +91,20 @@ class ScheduledJob:
         self._keeper.change(lambda state: self._timetable.taken_up(state, now))
 
     def step(self, now: float) -> None:
-        """Does what is due now."""
+        """Does what is due now; whatever goes wrong with one job is nothing to the others."""
+        try:
+            self._step(now)
+        except Exception as error:
+            self._troubles.report_exception("job_step", error)
+
+    def _step(self, now: float) -> None:
         if not self.running:
             self._keeper.refresh()
             if is_open(self._keeper.state):
                 self._look_after_foreign_run(now)
+        if self._timetable.is_ahead(self._keeper.state, now):
+            # The clock was set back: until it has caught up, nothing would be due.
+            self._keeper.change(lambda state: self._timetable.taken_up(state, now))
         due = self._timetable.due(self._keeper.state, now)
         if due is Due.MISSED:
             self._leave_out(now, jobevents.nobody_there())
@@ -136,7 +145,7 @@ class ScheduledJob:
             self._keeper.change(lambda state: cut_off(state, now))
             event = jobevents.cut_off(self.spec, now, self._when(began))
             LOGGER.warning("job %s: %s", self.spec.name, event.said.en)
-            self._herald.tell(event)
+            self._herald.tell(event, self.spec.env)
 
     def _start(self, now: float) -> None:
         if self.running or not self._is_free():
@@ -145,10 +154,16 @@ class ScheduledJob:
         # Settled at once, so that the next step does not take the start that is under way for one that is due.
         due_at = self._settle(now)
         self._signals.take()  # what came too late for the last run is not for this one
-        self._thread = threading.Thread(
+        thread = threading.Thread(
             target=self._run, args=(due_at,), name=f"epochwatch-job-{self.spec.name}", daemon=True
         )
-        self._thread.start()
+        try:
+            thread.start()
+        except RuntimeError:  # no process more may be started here
+            self._lock.release()
+            self._tell_missed(now, due_at, jobevents.no_thread())
+            return
+        self._thread = thread
 
     def _is_free(self) -> bool:
         try:
@@ -195,11 +210,10 @@ class ScheduledJob:
             return
         self._keeper.change(lambda state: replace(state, missed_told=now))
         next_at = self._timetable.next_attempt(self._keeper.state, now)
-        self._herald.tell(
-            jobevents.missed_start(
-                self.spec, now, self._when(due_at), self._when(next_at), said, next_at - now
-            )
+        event = jobevents.missed_start(
+            self.spec, now, self._when(due_at), self._when(next_at), said, next_at - now
         )
+        self._herald.tell(event, self.spec.env)
 
     def _when(self, at: float) -> str:
         return datetime.fromtimestamp(at, self._timetable.cron.zone).strftime("%Y-%m-%d %H:%M %Z")

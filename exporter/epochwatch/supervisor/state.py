@@ -45,7 +45,7 @@ def ended_state(state: JobState, ended: Ended) -> JobState:
     """Gives the state after a run."""
     return replace(
         counted(state, ended.outcome),
-        last_end=ended.ended_at,
+        last_end=max(ended.ended_at, state.last_start or 0.0),
         last_success=ended.ended_at if ended.succeeded else state.last_success,
         last_outcome=ended.outcome.value,
         last_exit_code=ended.exit_code,
@@ -63,7 +63,7 @@ def cut_off(state: JobState, at: float) -> JobState:
     """Gives the state after a run whose end nobody saw, found out at a time; how long it took is not known."""
     return replace(
         counted(state, Outcome.FAILURE),
-        last_end=at,
+        last_end=max(at, state.last_start or 0.0),
         last_outcome=Outcome.FAILURE.value,
         last_exit_code=UNSEEN_EXIT_CODE,
     )

@@ -70,6 +70,11 @@ class Timetable:
         """Gives the first start that is not settled, a Unix time."""
         return self.cron.next_after(now if state.settled is None else state.settled)
 
+    def is_ahead(self, state: JobState, now: float) -> bool:
+        """Tells whether the clock has been set back by so much that what is settled lies in the future."""
+        late = max(self.grace_seconds, SHORTEST_LATENESS_SECONDS)
+        return state.settled is not None and state.settled > now + late
+
     def started(self, state: JobState, now: float) -> JobState:
         """Gives the state once a run has really started."""
         next_start = self.cron.next_after(now)

@@ -14,7 +14,7 @@ import pytest
 
 from epochwatch.errors import StateError
 from epochwatch.supervisor.ended import Ended, Outcome
-from epochwatch.supervisor.state import JobState, counted, ended_state
+from epochwatch.supervisor.state import JobState, counted, cut_off, ended_state, is_open
 from epochwatch.supervisor.statefile import StateFile, default_directory, states
 
 FULL = JobState(
@@ -238,3 +238,11 @@ def test_damaged_files_are_told_in_a_listing(tmp_path: Path, caplog: pytest.LogC
         assert states(tmp_path) == {"good": FULL}
     assert "bad.job.json is damaged" in caplog.text
     assert (tmp_path / "bad.job.json").exists()
+
+
+@pytest.mark.parametrize("at", [FULL.last_start - 3600, FULL.last_start, FULL.last_start + 60])
+def test_a_run_that_has_ended_is_over_whatever_the_clock_says(at: float) -> None:
+    """A clock that was set back while it ran leaves no run open for ever."""
+    running = replace(FULL, last_end=None)
+    assert not is_open(ended_state(running, Ended(Outcome.SUCCESS, 0, FULL.last_start, at)))
+    assert not is_open(cut_off(running, at))

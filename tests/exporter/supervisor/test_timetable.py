@@ -139,3 +139,12 @@ def test_a_clock_that_was_ahead_does_not_stop_the_schedule(state: JobState) -> N
 
     assert taken_up.next_start == at("06T02:00")
     assert NIGHTLY.due(taken_up, at("06T02:00")) is Due.START
+
+
+def test_a_clock_that_was_ahead_keeps_no_start_from_coming(state: JobState) -> None:
+    """What was settled in a future that is none any more holds no longer; a second that is set back is no matter."""
+    ahead = NIGHTLY.left_out(state, at("06T03:00"))
+    assert NIGHTLY.is_ahead(ahead, at("04T19:00"))
+    again = NIGHTLY.taken_up(ahead, at("04T19:00"))
+    assert (again.next_start, NIGHTLY.due(again, at("05T02:00"))) == (at("05T02:00"), Due.START)
+    assert not NIGHTLY.is_ahead(ahead, at("06T02:59:30"))
