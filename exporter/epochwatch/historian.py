@@ -188,7 +188,8 @@ class Historian:
 
     def _conclude(self, end: End) -> None:
         try:
-            self._sample()
+            with self._counted():
+                self._sample()
             self._put(end)
             settings, run_id = self._books.settings, self._identity.run_id
             found = account(self._history, run_id, settings.baseline, settings.threshold)

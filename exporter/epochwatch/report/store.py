@@ -68,6 +68,18 @@ class History:
             )
             return True
 
+    def has_ended(self, run_id: str) -> bool:
+        """Tells whether a run is there and has ended.
+
+        Raises:
+            HistoryError: The history cannot be read.
+        """
+        if not self._database.path.is_file():
+            return False
+        with self._database.read() as connection:
+            wanted = "SELECT 1 FROM runs WHERE run_id = ? AND ended_at IS NOT NULL"
+            return connection.execute(wanted, (run_id,)).fetchone() is not None
+
     def add_raised(self, run_id: str, raised: Iterable[Raised], source: str) -> None:
         """Takes what a source knows was raised during a run, instead of what it knew before.
 

@@ -34,35 +34,42 @@ class Aftermath:
         """Takes a run that was kept, the end of the command it was in, and that command's environment.
 
         A run that has ended by itself stays as it is, and so does one whose command came to a good end all the same.
+        What was still making a report ended with the command, so one that is not there is made here.
 
         Returns:
             The address of the report on a run that this has ended; empty if there is none.
         """
-        if ended.outcome is Outcome.SUCCESS:
-            return ""
         # Not at the module's head: a supervisor of trainings that keep nothing has no use for SQLite.
-        from ..report import process
         from ..report.closing import link_to
+        from ..report.making import usual_place
         from ..report.store import History
 
         state = "interrupted" if ended.stopped else "failed"
         cause = ended.cause.zh if kept.language == "zh" else ended.cause.en
-        directory = Path(kept.directory)
+        history = History(Path(kept.directory))
+        closed = False
+        try:
+            if ended.outcome is not Outcome.SUCCESS:
+                closed = history.conclude(kept.run_id, state, ended.ended_at, cause)
+            if history.has_ended(kept.run_id) and not usual_place(history, kept.run_id).exists():
+                self._report(kept, environ)
+        except (HistoryError, OSError) as error:
+            self._troubles.report("history", f"run {kept.run_id} may stay open, or without a report: {error}")
+        return link_to(kept.report_url or None, kept.run, kept.run_id) if closed else ""
+
+    def _report(self, kept: Kept, environ: Mapping[str, str]) -> None:
+        from ..report import process
+
         options = {
             "EPOCHWATCH_BASELINE": kept.baseline or None,
             "EPOCHWATCH_THRESHOLD": kept.threshold,
             "EPOCHWATCH_LANGUAGE": kept.language,
         }
-        try:
-            if not History(directory).conclude(kept.run_id, state, ended.ended_at, cause):
-                return ""
-            making = self._nursery.assist(lambda: process.start(directory, kept.run_id, options, environ))
-        except (HistoryError, OSError) as error:
-            self._troubles.report("history", f"run {kept.run_id} stays open: {error}")
-            return ""
+        making = self._nursery.assist(
+            lambda: process.start(Path(kept.directory), kept.run_id, options, environ)
+        )
         with self._lock:
             self._making = [making, *(one for one in self._making if one.poll() is None)]
-        return link_to(kept.report_url or None, kept.run, kept.run_id)
 
     def close(self) -> None:
         """Waits for the reports that are being made, 5 seconds at most; they are finished all the same after that."""

@@ -349,6 +349,20 @@ def test_a_training_without_a_history_never_meets_sqlite(trainer: Trainer) -> No
     assert (out, err) == ("[]\n", "")
 
 
+def test_an_end_is_kept_though_the_loop_died_holding_the_ledger(
+    start: Start, tmp_path: Path, undrawn: None
+) -> None:
+    """The head and facts of the last look are kept with it."""
+    run = start(history=str(tmp_path / "runs"))
+    run.step(loss=1.0)
+    history = History(tmp_path / "runs")
+    wait_until(lambda: kept(history))
+    with run._books.recorder.reading():
+        run.finish("failed")
+        wait_until(lambda: kept(history)[0].ended_at is not None)
+    assert kept(history)[0].state == "failed"
+
+
 KEEPING = """
 import sys, time, epochwatch
 with epochwatch.start("vit", port=0, addr="127.0.0.1", gpu=False) as run:

@@ -155,4 +155,14 @@ def test_a_history_that_is_damaged_is_nothing_to_the_job(
     damage = f"open({str(tmp_path / 'runs' / 'history.db')!r}, 'wb').write(b'x' * 5000)"
     done = run([], script(f"{damage}; os.kill(os.getpid(), signal.SIGKILL)"))
     assert done.returncode == 137
-    assert "stays open: the history" in done.stderr.decode()
+    assert "may stay open, or without a report: the history" in done.stderr.decode()
+
+
+def test_a_report_that_is_not_there_is_made(
+    run: Run, script: Callable[[str], list[str]], tmp_path: Path
+) -> None:
+    """What was still making it when the command ended was ended with it."""
+    removed = f"[path.unlink() for path in Path({str(tmp_path / 'runs' / 'reports')!r}).glob('*.html')]"
+    assert run([], script(f"run.finish(); {removed}")).returncode == 0
+    wait_until(lambda: reports(tmp_path), 60)
+    assert [head.state for head in runs(tmp_path)] == ["finished"]
