@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 
 from ..courier import Courier
 from ..events import Event
@@ -39,9 +40,14 @@ class JobHerald:
         for courier in self._couriers:
             courier.start()
 
-    def tell(self, event: Event) -> None:
-        """Takes an event, from any thread, and returns at once."""
-        clean = event.by(lambda text: masked(text, self._environ, self._secrets))
+    def tell(self, event: Event, environ: Mapping[str, str] = MappingProxyType({})) -> None:
+        """Takes an event, from any thread, and returns at once.
+
+        Args:
+            environ: What the job's command has in its environment besides; its secrets stand in no event either.
+        """
+        known = {**self._environ, **environ}
+        clean = event.by(lambda text: masked(text, known, self._secrets))
         for courier in self._couriers:
             courier.offer(clean)
 

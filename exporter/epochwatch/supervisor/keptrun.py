@@ -89,7 +89,9 @@ class KeptRun:
         if is_open(self._keeper.state):  # and the lock is ours
             began = self._keeper.state.last_start or now
             self._keeper.change(lambda state: cut_off(state, now))
-            self._supervisor.herald.tell(jobevents.cut_off(self._spec, now, self._when(began)))
+            self._supervisor.herald.tell(
+                jobevents.cut_off(self._spec, now, self._when(began)), self._spec.env
+            )
         if timetable is not None:
             self._keeper.change(lambda state: timetable.taken_up(state, now))
 
@@ -118,9 +120,10 @@ class KeptRun:
             return
         self._keeper.change(lambda state: replace(state, missed_told=now))
         next_at = self._timetable.cron.next_after(now)
-        self._supervisor.herald.tell(
-            jobevents.missed_start(self._spec, now, self._when(now), self._when(next_at), said, next_at - now)
+        event = jobevents.missed_start(
+            self._spec, now, self._when(now), self._when(next_at), said, next_at - now
         )
+        self._supervisor.herald.tell(event, self._spec.env)
 
     def _when(self, at: float) -> str:
         return datetime.fromtimestamp(at, zone_of(self._spec.timezone or "")).strftime("%Y-%m-%d %H:%M %Z")

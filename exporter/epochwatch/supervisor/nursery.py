@@ -82,6 +82,12 @@ class Nursery:
             del self._run_ids[pid]
         return Reaped(os.waitstatus_to_exitcode(status), used.ru_utime + used.ru_stime + orphans)
 
+    def abandon(self, pid: int) -> None:
+        """Kills a command that nobody watches any more, with its descendants, and forgets it, unless it was reaped."""
+        if pid in self._run_ids:
+            self.kill(pid)
+            self.reap(pid)
+
     def reap_orphans(self) -> None:
         """Waits for those that have ended and have no parent but us, without waiting."""
         with self._lock, contextlib.suppress(ChildProcessError):

@@ -31,7 +31,7 @@ from .logfile import LogFile
 from .nursery import Nursery
 from .output import Output
 from .signals import ENDING_SIGNALS, Signals
-from .spawn import CannotStartError, spawn
+from .spawn import CannotStartError, Child, located, spawn
 from .testimony import heard
 
 LONGEST_DELAY_SECONDS = 300.0
@@ -131,7 +131,7 @@ class Runner:
             self._book.end(ended)
             on_end(ended)
             if not ended.told:
-                self._herald.tell(jobevents.ended_event(self._spec, ended, course.run_id))
+                self._herald.tell(jobevents.ended_event(self._spec, ended, course.run_id), self._spec.env)
             return ended
 
     @contextlib.contextmanager
@@ -164,7 +164,7 @@ class Runner:
         until = self._clock() + delay
         if not ended.told:
             event = jobevents.restarting(self._spec, ended, course.run_id, course.attempts, delay)
-            self._herald.tell(event)
+            self._herald.tell(event, self._spec.env)
         self._book.restart(waiting=True)
         while (left := until - self._clock()) > 0:
             select.select([signals], [], [], left)
@@ -186,14 +186,28 @@ class Runner:
         env = {**self._environ, **self._spec.env, **supervised.environment()}
         kills = self._oom_kills.count()
         try:
+            command = located(self._spec.command, env, self._spec.cwd)
             child = self._nursery.start(
-                course.run_id, lambda: spawn(self._spec.command, env, self._spec.cwd, course.inherited)
+                course.run_id, lambda: spawn(command, env, self._spec.cwd, course.inherited)
             )
         except CannotStartError as error:
             cause = Words(f"cannot be started: {error}", f"无法启动：{error}")
             self._troubles.report("start", str(error))
             course.can_start = False
             return self._ended(course, Outcome.FAILURE, error.exit_code, cause)
+        try:
+            end, output = self._watched(course, child, signals, supervised)
+        except BaseException:
+            # Nobody watches it any more, and its lock is about to be given back.
+            self._nursery.abandon(child.pid)
+            raise
+        self._book.charge(end.reaped.cpu_seconds)
+        course.matches += output.matches
+        return self._judged(course, end, output, supervised, self._oom_kills.count() - kills)
+
+    def _watched(
+        self, course: Course, child: Child, signals: Signals, supervised: Supervised
+    ) -> tuple[End, Output]:
         course.attempts += 1
         if course.attempts == 1:
             self._book.begin(course.started_at)
@@ -211,9 +225,7 @@ class Runner:
             grace_seconds=self._spec.stop_grace_seconds,
             clock=self._clock,
         ).run()
-        self._book.charge(end.reaped.cpu_seconds)
-        course.matches += output.matches
-        return self._judged(course, end, output, supervised, self._oom_kills.count() - kills)
+        return end, output
 
     def _judged(
         self, course: Course, end: End, output: Output, supervised: Supervised, oom_kills: int

@@ -158,6 +158,8 @@ class Scheduler:
             LOGGER.info("jobs read again: %s", ", ".join(self.jobs))
         except EpochwatchError as error:
             LOGGER.error("the jobs stay as they are where this is about them: %s", error)
+        except Exception:  # a mistake of ours must not end the trainings that run
+            LOGGER.exception("the jobs stay as they are: their file could not be read")
 
     def _pass_on(self, number: int) -> None:
         for job in self._all():

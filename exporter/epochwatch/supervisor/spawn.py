@@ -61,20 +61,32 @@ class Child:
     terminal: int | None
 
 
+def located(command: Sequence[str], env: Mapping[str, str], cwd: Path | None) -> list[str]:
+    """Takes a command as it was given, and gives it with the program's path; apart from `spawn`, as a disk may hang.
+
+    Raises:
+        CannotStartError: If there is no such command, or it cannot be executed.
+    """
+    try:
+        return _located(command, env, cwd)
+    except OSError as error:  # a directory that may not be entered
+        place = error.filename or command[0]
+        raise CannotStartError(f"{place}: {error.strerror or error}", 126) from error
+
+
 def spawn(
     command: Sequence[str], env: Mapping[str, str], cwd: Path | None, inherited: Sequence[int] = ()
 ) -> Child:
-    """Starts a command.
+    """Starts a command that `located` has found.
 
     Args:
         inherited: Descriptors that it gets besides the standard ones.
 
     Raises:
-        CannotStartError: If there is no such command, or it cannot be executed.
+        CannotStartError: If it cannot be executed.
     """
-    argv = _located(command, env, cwd)
     try:
-        return _spawn(argv, env, cwd, inherited)
+        return _spawn(list(command), env, cwd, inherited)
     except OSError as error:  # no descriptors or no pseudo-terminals are left
         raise CannotStartError(f"{command[0]}: {error.strerror or error}", 126) from error
 

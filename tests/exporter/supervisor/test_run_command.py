@@ -34,6 +34,7 @@ def test_the_exit_code_is_passed_out(run: Run, script: str, code: int) -> None:
         ("./no-such-file", 127, "epochwatch: start: no-such-file: no such file\n"),
         ("/etc/passwd", 126, "epochwatch: start: /etc/passwd: not an executable file\n"),
         ("/tmp", 126, "epochwatch: start: /tmp: not an executable file\n"),
+        ("/" + "x" * 300 + "/t", 126, f"epochwatch: start: /{'x' * 300}/t: File name too long\n"),
     ],
 )
 def test_a_command_that_cannot_be_started_is_said(run: Run, command: str, code: int, said: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import threading
@@ -30,6 +31,8 @@ from epochwatch.supervisor.scheduler import Scheduler
 from epochwatch.supervisor.signals import Signals
 from epochwatch.supervisor.statefile import StateFile
 from epochwatch.troubles import Troubles
+
+from .conftest import is_running
 
 
 class Told:
@@ -345,6 +348,101 @@ def test_a_state_that_cannot_be_written_stops_nothing(bench: Bench, tmp_path: Pa
     assert bench.metric("runs_total", outcome="success") == 1
     assert bench.metric("next_start_timestamp_seconds") == at("06T02:00")
     assert bench.troubles.counts["job_state"] > 0
+
+
+def test_what_a_full_disk_kept_from_being_written_is_written_later(bench: Bench, tmp_path: Path) -> None:
+    """With room again, the next change brings the start and the end along: not made twice, not taken for cut off."""
+    scheduler = bench.scheduler(bench.spec(f"echo ran >> {tmp_path}/out"))
+    in_the_way = bench.directory / f"nightly.job.{os.getpid()}.tmp"
+    in_the_way.mkdir()
+    bench.step(scheduler, "05T02:00")
+    assert bench.troubles.counts["job_state"] > 0
+    in_the_way.rmdir()
+    scheduler.change_to([bench.spec(f"echo ran >> {tmp_path}/out", grace_seconds=60)], at("05T02:01"))
+    bench.step(scheduler, "05T02:02")
+
+    assert (tmp_path / "out").read_text() == "ran\n"
+    state = StateFile(bench.directory, "nightly").read()
+    assert (state.last_start, state.next_start, state.runs["success"]) == (at("05T02:00"), at("06T02:00"), 1)
+    assert state.runs == {"success": 1}
+    assert [event.name for event in bench.told.events] == ["TrainingJobFinished"]
+
+
+def test_a_clock_that_is_set_back_while_a_job_runs(bench: Bench) -> None:
+    """Its end lies before its start then; it has ended all the same, and nobody hears that it was cut off."""
+    scheduler = bench.scheduler(bench.spec("sleep 0.5"))
+    bench.step(scheduler, "05T02:00", wait=False)
+    bench.now = at("05T01:00")
+    assert scheduler.jobs["nightly"].wait(30)
+    for minute in range(1, 5):
+        bench.step(scheduler, f"05T01:0{minute}")
+    assert [event.name for event in bench.told.events] == ["TrainingJobFinished"]
+    assert bench.metric("runs_total", outcome="failure") == 0
+
+
+def test_secrets_that_a_job_gets_by_its_file_are_told_to_nobody(bench: Bench) -> None:
+    """They are masked in the last lines as those of the scheduler's own environment are."""
+    spec = bench.spec("echo in with $DB_PASSWORD; exit 1", env={"DB_PASSWORD": "correct-horse-battery"})
+    bench.step(bench.scheduler(spec), "05T02:00")
+    (event,) = bench.told.events
+    assert [line.en for line in event.lines if line.en.startswith("in with")] == ["in with ***"]
+
+
+def test_no_thread_for_a_run_is_a_missed_start_of_that_job_alone(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The limit of processes, which another job may have reached, ends neither the scheduler nor later runs."""
+    start = threading.Thread.start
+
+    def refused(thread: threading.Thread) -> None:
+        if thread.name == "epochwatch-job-nightly":
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    scheduler = bench.scheduler(bench.spec(), bench.spec(name="other"))
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refused)
+        bench.step(scheduler, "05T02:00")
+    assert bench.metric("runs_total", "other", outcome="success") == 1
+    missed = [event for event in bench.told.events if event.name == "TrainingJobMissedStart"]
+    assert ["no thread can be made" in event.said.en for event in missed] == [True]
+    bench.step(scheduler, "06T02:00")
+    assert bench.metric("runs_total", outcome="success") == 1
+
+
+def test_a_run_that_nobody_can_watch_is_ended(bench: Bench, nap: str) -> None:
+    """A mistake of ours after the start leaves no training running beside the next one."""
+    scheduler = bench.scheduler(bench.spec())
+    job = scheduler.jobs["nightly"]
+    runner = Runner(
+        bench.spec(nap),
+        job.book,
+        JobHerald([bench.told]),
+        bench.nursery,
+        Aftermath(bench.nursery, bench.troubles),
+        bench.troubles,
+    )
+
+    def fail(at: float) -> None:
+        raise LookupError("a mistake")
+
+    with pytest.raises(LookupError), contextlib.closing(Signals()) as signals:
+        runner.run(signals, on_start=fail)
+    assert not is_running(nap)
+
+
+def test_a_mistake_in_reading_the_file_again_ends_nothing(bench: Bench) -> None:
+    """Whatever it raises, the jobs stay as they are, and what runs goes on."""
+    scheduler = bench.scheduler(bench.spec())
+
+    def mistaken() -> list[JobSpec]:
+        signals.put(signal.SIGTERM)
+        raise LookupError("a mistake")
+
+    with contextlib.closing(Signals()) as signals:
+        signals.put(signal.SIGHUP)
+        scheduler.serve(signals, mistaken)
+    assert list(scheduler.jobs) == ["nightly"]
 
 
 def test_a_file_read_again(bench: Bench) -> None:
