@@ -86,6 +86,7 @@ class Nursery:
         """Kills a command that nobody watches any more, with its descendants, and forgets it, unless it was reaped."""
         if pid in self._run_ids:
             self.kill(pid)
+            self.end_rest(pid, 1.0)  # what it was about to start
             self.reap(pid)
 
     def reap_orphans(self) -> None:

@@ -428,7 +428,7 @@ def test_a_run_that_nobody_can_watch_is_ended(bench: Bench, nap: str) -> None:
 
     with pytest.raises(LookupError), contextlib.closing(Signals()) as signals:
         runner.run(signals, on_start=fail)
-    assert not is_running(nap)
+    until(lambda: not is_running(nap))
 
 
 def test_a_mistake_in_reading_the_file_again_ends_nothing(bench: Bench) -> None:
