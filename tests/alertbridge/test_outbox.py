@@ -203,6 +203,20 @@ def test_an_unanswered_message_stays_with_its_robot(
     assert claimed(outbox, clock() + 1, PLAN, OTHER).robot == first.robot
 
 
+@pytest.mark.parametrize("pause_seconds", [300.0, 31.0])
+def test_an_unanswered_message_does_not_wait_long_for_its_robot(
+    outbox: Outbox, put: Put, clock: Callable[[], float], pause_seconds: float
+) -> None:
+    """If its robot is left alone for longer than half a minute, another one tells it at once."""
+    put(severity="critical")
+    first = claimed(outbox, clock(), PLAN, OTHER)
+    settled(outbox, first, "later", clock(), unanswered=True, pause_seconds=pause_seconds)
+
+    second = claimed(outbox, clock(), PLAN, OTHER)
+    assert {first.robot, second.robot} == {PLAN.robot, OTHER.robot}
+    assert second.uuid == first.uuid
+
+
 def test_a_refused_message_goes_to_the_other_robot(
     outbox: Outbox, put: Put, clock: Callable[[], float]
 ) -> None:

@@ -393,6 +393,7 @@ def test_never_says_whose_fault_it_is(code: str, cause: str) -> None:
         ('{"errcode":"ok"}', 200, 300.0, True),
         ('{"errcode":[0]}', 200, 300.0, True),
         ("[" * 30_000, 200, 300.0, True),
+        ("\n<html>log in</html>", 200, 300.0, False),
         ('{"status":1111,"wait":5,"source":"x5","punish":"deny"}', 200, 300.0, False),
         ('{"status":1111,"wait":20}', 403, 1200.0, False),
         ('{"status":1111,"wait":"soon"}', 403, 300.0, False),

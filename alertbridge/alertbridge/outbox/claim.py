@@ -39,6 +39,8 @@ from alertbridge.outbox.tables import calls, messages, notifications
 
 # A robot may have shown a message it did not answer; after this many attempts another one may try.
 FAITHFUL_ATTEMPTS = 3
+# Nor is a robot waited for that is left alone for longer: shown twice is better than told late.
+FAITHFUL_SECONDS = 30.0
 # After so many answers that leave open whether the message is at fault, it goes out as plain text.
 RICH_DOUBTS = 3
 # What has waited longer than this was held up, and is told as a digest.
@@ -148,7 +150,7 @@ def claim(
             return _take(connection, message, ready, states, now, lease_seconds)
     times = [message.due_at for message in opened if message not in due]
     for message in due:
-        times += [state.ready_at(now, message.critical) for state in _robots_for(message, states)]
+        times += [state.ready_at(now, message.critical) for state in _robots_for(message, states, now)]
     if groups:
         critical = any(group.critical for group in groups)
         times += [state.ready_at(now, critical) for state in states]
@@ -224,16 +226,18 @@ def _regroup(connection: Connection, due: Sequence[OpenMessage]) -> list[OpenMes
     return [message for message in due if message.id not in free]
 
 
-def _robots_for(message: OpenMessage, states: Sequence[RobotState]) -> list[RobotState]:
+def _robots_for(message: OpenMessage, states: Sequence[RobotState], now: float) -> list[RobotState]:
     choice = [state for state in states if state.plan.robot not in message.refused_by] or list(states)
     if message.unanswered and message.attempts < FAITHFUL_ATTEMPTS:
-        return [state for state in choice if state.plan.robot == message.robot] or choice
+        soon = now + FAITHFUL_SECONDS
+        mine = [state for state in choice if state.plan.robot == message.robot]
+        return [state for state in mine if state.ready_at(now, message.critical) <= soon] or choice
     return choice
 
 
 def _ready_for(message: OpenMessage, states: Sequence[RobotState], now: float) -> list[RobotState]:
     """Gives the robots that can take a message now; one that did not say what is wrong with it only if no other can."""
-    choice = _robots_for(message, states)
+    choice = _robots_for(message, states, now)
     ready = [state for state in choice if state.ready_at(now, message.critical) <= now]
     if not message.doubts:
         return ready

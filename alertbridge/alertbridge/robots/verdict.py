@@ -115,7 +115,8 @@ def _no_code(answer: Answer, fields: Mapping[str, Any], vendor: str) -> Later:
     return Later(
         f"{vendor}: answered HTTP {answer.status} without a code; a gateway or a ban, not the robot",
         pause_seconds=GATEWAY_PAUSE_SECONDS,
-        unanswered=answer.status < 300,
+        # A page is a gateway's own; anything else may be what is left of a robot's answer.
+        unanswered=answer.status < 300 and not answer.body.lstrip().startswith(b"<"),
     )
 
 
