@@ -38,6 +38,18 @@ class Member:
     longest_pause_seconds: float = 3600.0
 
 
+@dataclass(frozen=True)
+class _Attempted:
+    """How an attempt ended and when, which the outbox is to know before its lease is over."""
+
+    claim: Claim
+    member: Member
+    outcome: Outcome
+    attempt: Attempt
+    at: float
+    lease_until: float
+
+
 class Sender:
     """Takes a receiver's robots and the outbox, tells what waits.
 
@@ -73,6 +85,7 @@ class Sender:
         self._clock = clock
         self._chance = chance
         self._resting_until = 0.0
+        self._kept: _Attempted | None = None
 
     def step(self, now: float) -> float | None:
         """Sends one message if one may be sent now; gives the seconds to wait, or None to wait for news.
@@ -80,29 +93,57 @@ class Sender:
         Raises:
             StoreError: the outbox cannot be used now; nothing is lost.
         """
+        kept = self._kept
+        if kept is not None:
+            try:
+                return self._settle(kept)
+            except StoreError:
+                # Beyond the lease it is kept only while the store can do nothing else either.
+                if now < kept.lease_until:
+                    raise
         # Longer than that it rests only by a clock that has been set back.
         if 0 < self._resting_until - now <= REST_SECONDS:
             return self._resting_until - now
         claim = self._outbox.claim(self.receiver, [member.plan for member in self._members.values()], now)
+        if kept is not None:
+            self._kept = None
+            log.error(
+                "receiver %s: what became of message %s cannot be written down; it may be told twice",
+                self.receiver,
+                kept.claim.uuid,
+            )
         if isinstance(claim, Wait):
-            if claim.until is None:
-                return None
-            # No robot can be called now, so a flood of webhooks is not to cause a look at the backlog for each.
-            self._resting_until = min(claim.until, now + REST_SECONDS)
-            return max(0.0, claim.until - now)
+            return self._rest(claim, now)
+        return self._settle(self._attempted(claim, now))
+
+    def _rest(self, wait: Wait, now: float) -> float | None:
+        if wait.until is None:
+            return None
+        # No robot can be called now, so a flood of webhooks is not to cause a look at the backlog for each.
+        self._resting_until = min(wait.until, now + REST_SECONDS)
+        return max(0.0, wait.until - now)
+
+    def _attempted(self, claim: Claim, now: float) -> _Attempted:
         member = self._members[claim.robot]
         more_calls: list[int] = []
         outcome = self._send(claim, member, more_calls)
-        answered_at = self._clock()
-        settled = self._outbox.settle(
-            claim,
-            replace(self._attempt(outcome, member, answered_at), more_calls=tuple(more_calls)),
-            answered_at,
-            others=frozenset(self._members),
-            fallback=self._fallback,
-        )
-        self._count(claim, member, outcome, settled, answered_at)
-        self._watch_quota(member, settled.month_calls - 1 - len(more_calls), settled.month_calls)
+        at = self._clock()
+        attempt = replace(self._attempt(outcome, member, at), more_calls=tuple(more_calls))
+        return _Attempted(claim, member, outcome, attempt, at, now + self._outbox.lease_seconds)
+
+    def _settle(self, made: _Attempted) -> float:
+        """Writes down how an attempt ended, or keeps it while the store cannot be used, lest it be made again."""
+        self._kept = None
+        try:
+            settled = self._outbox.settle(
+                made.claim, made.attempt, made.at, others=frozenset(self._members), fallback=self._fallback
+            )
+        except StoreError:
+            self._kept = made
+            raise
+        self._count(made.claim, made.member, made.outcome, settled, made.at)
+        calls = 1 + len(made.attempt.more_calls)
+        self._watch_quota(made.member, settled.month_calls - calls, settled.month_calls)
         if settled.fallback:
             self._told(settled.fallback)
         return 0.0

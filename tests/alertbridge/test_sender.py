@@ -10,10 +10,13 @@ from typing import Any
 
 import pytest
 from prometheus_client import CollectorRegistry
+from sqlalchemy import text
 
 from alertbridge.budget import Budget
+from alertbridge.errors import StoreUnavailable
 from alertbridge.message import Message
 from alertbridge.metrics import Metrics
+from alertbridge.outbox.arrival import Arrival
 from alertbridge.outbox.database import Database
 from alertbridge.outbox.outbox import Outbox
 from alertbridge.outbox.robotstate import RobotPlan
@@ -21,6 +24,7 @@ from alertbridge.robots.outcome import Again, Delivered, Later, Limited, Never, 
 from alertbridge.sender import Member, Sender
 from alertbridge.settings import Settings
 from alertbridge.telling import Teller
+from alertbridge.webhook import parse
 
 Put = Callable[..., str]
 LOCK = 600.0
@@ -516,3 +520,64 @@ def test_a_digest_does_not_suffer_for_one_of_its_groups(outbox: Outbox, put: Put
     assert waiting(outbox) == 0
     assert {count.state: count.notifications for count in outbox.counts()} == {"delivered": 8, "dead": 1}
     assert all(f"Alert{number}" in robot.text for number in range(7))
+
+
+@dataclass
+class BreakingRobot(StrictRobot):
+    """A robot during whose calls the store breaks."""
+
+    breakage: Callable[[], None] = lambda: None
+
+    def send(self, message: Message, *, again: Again = freely) -> Outcome:
+        outcome = super().send(message, again=again)
+        self.breakage()
+        return outcome
+
+
+def statement(outbox: Outbox, sql: str) -> None:
+    with outbox.database.write() as connection:
+        connection.execute(text(sql))
+
+
+@pytest.mark.parametrize("outage_seconds", [5, 200])
+@pytest.mark.parametrize(("limit", "calls_a_minute_later"), [(20, 2), (0, 1)])
+def test_an_answer_is_kept_until_the_store_can_note_it(
+    outbox: Outbox, put: Put, clock: Any, limit: int, calls_a_minute_later: int, outage_seconds: int
+) -> None:
+    """A store that is gone when the robot answers makes nothing told twice, and no locked robot called again."""
+    robot = BreakingRobot(clock, limit=limit)
+    robot.breakage = lambda: statement(outbox, "ALTER TABLE messages RENAME TO away")
+    driver = Driver(outbox, clock, robot)
+    put()
+    for _ in range(outage_seconds):
+        with pytest.raises(StoreUnavailable):
+            driver.sender.step(clock())
+        clock.pass_by(1)
+    robot.breakage = lambda: None
+    statement(outbox, "ALTER TABLE away RENAME TO messages")
+    put(status="resolved")
+
+    driver.run(60)
+    assert len(robot.calls) == calls_a_minute_later
+    assert sum(driver.value(outcome) for outcome in ("delivered", "limited")) == calls_a_minute_later
+
+
+def test_an_answer_that_the_store_never_takes_stops_nothing(
+    sqlite_storage: Any, webhook_body: Callable[..., str], clock: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What cannot be written down although the store works is given up with the lease, and said."""
+    box = Outbox(Database(sqlite_storage))
+    box.open(clock())
+    statement(box, "CREATE TRIGGER no BEFORE UPDATE ON robots BEGIN SELECT RAISE(ABORT, 'no'); END")
+    robot = StrictRobot(clock)
+    driver = Driver(box, clock, robot)
+    box.put(Arrival.of("ml", "am", parse(webhook_body()), webhook_body(), clock()))
+    with pytest.raises(StoreUnavailable):
+        driver.sender.step(clock())
+    clock.pass_by(box.lease_seconds)
+    with pytest.raises(StoreUnavailable):
+        driver.sender.step(clock())
+
+    assert len(robot.calls) == 2
+    assert "cannot be written down; it may be told twice" in caplog.text
+    box.close()
