@@ -94,27 +94,32 @@ class PinnedCopies:
         return landing
 
     def send(self, now: float) -> bool:
-        """Starts the copies of what is staged; `now` is a clock's time in seconds.
+        """Starts the copies of what is staged, in its order; `now` is a clock's time in seconds.
 
         Returns:
-            Whether they could be copied. They cannot while a CUDA graph is being captured, of which the copy would
-            become a part, and while 1024 others are under way; then they are lost.
+            Whether all could be copied. They cannot while a CUDA graph is being captured, of which the copy would
+            become a part, and while 1024 others are under way; what is left is then lost.
 
         Raises:
             RuntimeError: When the device has failed; whatever was under way is then given up.
         """
         staged, self._staged = self._staged, []
         try:
-            chunk = None if self._torch.cuda.is_current_stream_capturing() else self._chunk_for(len(staged))
-            if chunk is None:
-                lose(staged)
-                return False
-            used = len(chunk.landings)
-            chunk.landings.extend(landing for landing, _ in staged)
-            copy_all(self._torch, chunk.cells[used : used + len(staged)], [source for _, source in staged])
-            if now - self._flushed_at >= FLUSH_SECONDS or len(chunk.landings) == CHUNK_VALUES:
-                self._flush()
-                self._flushed_at = now
+            capturing = self._torch.cuda.is_current_stream_capturing()
+            due = now - self._flushed_at >= FLUSH_SECONDS
+            while staged:
+                piece = staged[:CHUNK_VALUES]
+                chunk = None if capturing else self._chunk_for(len(piece))
+                if chunk is None:
+                    lose(staged)
+                    return False
+                used = len(chunk.landings)
+                chunk.landings.extend(landing for landing, _ in piece)
+                copy_all(self._torch, chunk.cells[used : used + len(piece)], [source for _, source in piece])
+                if due or len(chunk.landings) == CHUNK_VALUES:
+                    self._flush()
+                    self._flushed_at = now
+                del staged[:CHUNK_VALUES]
         except Exception:
             lose(staged)
             self.give_up()
@@ -148,7 +153,7 @@ class PinnedCopies:
         self._flying.clear()
 
     def _chunk_for(self, count: int) -> Chunk | None:
-        """Gives the chunk that takes `count` values of the stream that is current; None if there is none."""
+        """Gives the chunk that takes `count` values, 128 at most, of the current stream; None if there is none."""
         self._land()
         raw = self._current_stream(self._device)
         if raw != self._raw_stream:
@@ -158,7 +163,7 @@ class PinnedCopies:
             chunk.stream is not self._stream or len(chunk.landings) + count > CHUNK_VALUES
         ):
             self._flush()
-        if self._filling is None and count <= CHUNK_VALUES:
+        if self._filling is None:
             self._filling = self._new_chunk()
         return self._filling
 

@@ -251,6 +251,24 @@ def test_a_device_far_behind_costs_values_not_memory(device: Device, copies: Pin
     assert landing.value == 3.0
 
 
+@pytest.mark.parametrize("count", [CHUNK_VALUES + 1, 3 * CHUNK_VALUES, CHUNKS * CHUNK_VALUES + 1])
+def test_a_step_of_more_values_than_a_chunk_holds_arrives(
+    count: int, device: Device, copies: PinnedCopies
+) -> None:
+    """Its first ones, the loss above all, arrive in any case, the rest as far as there is room; no memory is taken."""
+    sent(copies, -1.0)
+    landings = sent(copies, *range(count), now=1.0)
+    device.finish()
+    copies.poll()
+    room = (CHUNKS - 1) * CHUNK_VALUES
+    assert told(landings) == [float(index) if index < room else None for index in range(count)]
+    assert device.calls.count("memory") == 2
+    (landing,) = sent(copies, 2.0, now=2.0)
+    device.finish()
+    copies.poll()
+    assert landing.value == 2.0
+
+
 @pytest.mark.parametrize("while_sending", [False, True])
 def test_a_failed_device_gives_everything_up(
     while_sending: bool, device: Device, copies: PinnedCopies
