@@ -59,6 +59,28 @@ class At(Callback):
         setattr(self, hook, lambda trainer, module, *args, **kwargs: call(trainer))
 
 
+class ByHand(Known):
+    """Steps its optimizer itself, every `every` batches; Lightning need not know of it."""
+
+    def __init__(self, every: int = 1, told: bool = False, own: bool = False) -> None:
+        super().__init__()
+        self.automatic_optimization = False
+        self.every, self.told, self.own = every, told, own
+
+    def training_step(self, batch: Any, batch_idx: int) -> torch.Tensor:
+        loss = super().training_step(batch, batch_idx)
+        self.manual_backward(loss)
+        if self.every and (batch_idx + 1) % self.every == 0:
+            optimizer = self.mine if self.own else self.optimizers(use_pl_optimizer=self.told)
+            optimizer.step()
+            optimizer.zero_grad()
+        return loss
+
+    def configure_optimizers(self) -> Any:
+        self.mine = torch.optim.SGD(self.parameters(), lr=0.5)
+        return None if self.own else self.mine
+
+
 def loader(values: list[float], batch_size: int = 1) -> DataLoader:
     return DataLoader(TensorDataset(torch.tensor(values)), batch_size=batch_size)
 
@@ -66,6 +88,7 @@ def loader(values: list[float], batch_size: int = 1) -> DataLoader:
 def fit(tmp_path: Path, *callbacks: Callback, values: list[float] | None = None, **options: Any) -> Any:
     """Trains a Known module with nothing printed and gives the Trainer."""
     batch_size, checkpoint = options.pop("batch_size", 1), options.pop("ckpt_path", None)
+    module = options.pop("module", None) or Known()
     settings = {"max_epochs": 2, "enable_checkpointing": False, **options}
     trainer = lightning.Trainer(
         accelerator="cpu",
@@ -77,7 +100,7 @@ def fit(tmp_path: Path, *callbacks: Callback, values: list[float] | None = None,
         **settings,
     )
     values = [1.0, 2.0, 3.0, 6.0] if values is None else values
-    trainer.fit(Known(), loader(values, batch_size), loader([1.0, 1.0]), ckpt_path=checkpoint)
+    trainer.fit(module, loader(values, batch_size), loader([1.0, 1.0]), ckpt_path=checkpoint)
     return trainer
 
 
@@ -118,6 +141,58 @@ def test_accumulated_batches_are_one_step(start: Start, tmp_path: Path) -> None:
     assert seen.value("training_steps_total") == 2
     assert seen.value("training_samples_total") == 3
     assert seen.value("training_loss", phase="train") == pytest.approx((2.0 + 8.0) / 2)
+
+
+@pytest.mark.parametrize(
+    ("module", "steps", "loss"),
+    [
+        (ByHand(told=True), 4, 3.0),
+        (ByHand(), 4, 3.0),
+        (ByHand(told=True, every=2), 2, 3.0),
+        (ByHand(every=2), 2, 3.0),
+        (ByHand(every=4), 1, 3.0),
+        (ByHand(every=0), 0, None),
+    ],
+    ids=["of Lightning", "of torch", "of Lightning, accumulated", "of torch, accumulated", "once", "never"],
+)
+def test_a_step_by_hand_is_seen(
+    module: ByHand, steps: int, loss: float | None, start: Start, tmp_path: Path
+) -> None:
+    """With manual optimization a step is where an optimizer is stepped, whether Lightning is told of it or not."""
+    run = start()
+    callback = EpochwatchCallback(run, gradient_norm=True)
+    fit(tmp_path, callback, module=module, max_epochs=1)
+    seen = scrape(run)
+    assert seen.value("training_steps_total") == steps
+    assert seen.value("training_samples_total") == 4 * bool(steps)
+    assert seen.value("training_loss", phase="train") == loss
+    assert seen.value("training_learning_rate", group="0") == (0.5 if steps else None)
+    norm = seen.value("training_gradient_norm")
+    assert norm == (pytest.approx(module.every * math.sqrt(2)) if steps else None)
+    assert not [sample for sample in seen.samples if sample[0] == "training_exporter_errors_total"]
+    assert not module.mine._optimizer_step_post_hooks
+
+
+@pytest.mark.filterwarnings("ignore:`LightningModule.configure_optimizers` returned `None`")
+def test_each_batch_is_a_step_where_no_optimizer_is_known(start: Start, tmp_path: Path) -> None:
+    """A module that keeps its optimizer to itself is seen to train all the same."""
+    run = start()
+    fit(tmp_path, EpochwatchCallback(run), module=ByHand(own=True, every=2), max_epochs=1)
+    seen = scrape(run)
+    assert (seen.value("training_steps_total"), seen.value("training_samples_total")) == (4, 4)
+    assert seen.value("training_loss", phase="train") == 3.0
+
+
+def test_steps_by_hand_survive_in_a_checkpoint(start: Start, tmp_path: Path) -> None:
+    """A resumed fit counts on from the steps that Lightning was not told of."""
+    saved = tmp_path / "by-hand.ckpt"
+    # A ModelCheckpoint would wait for a step.
+    saver = At("on_train_end", lambda trainer: trainer.save_checkpoint(saved))
+    fit(tmp_path, EpochwatchCallback(start("first")), saver, module=ByHand())
+    run = start("second")
+    fit(tmp_path, EpochwatchCallback(run), module=ByHand(), max_epochs=3, ckpt_path=saved)
+    seen = scrape(run)
+    assert (seen.value("training_epochs"), seen.value("training_global_step")) == (3, 12)
 
 
 def test_the_sanity_check_is_no_validation(start: Start, tmp_path: Path) -> None:

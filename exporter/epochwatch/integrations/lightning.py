@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import torch
@@ -43,9 +44,12 @@ class EpochwatchCallback(Callback):  # type: ignore[misc]  # Lightning is not th
         self.watch = HookedRun(run, settings)
         self._computes_norm = gradient_norm
         self._saved: Mapping[str, Any] | None = None
-        self._losses: list[Any] = []
+        self._loss_sum: Any = None
+        self._losses = 0
         self._samples = 0
         self._steps = 0
+        self._hooks: list[Any] = []
+        self._looked = self._stepped = False
         self._rates: list[float] | None = None
         self._norm: Any = None
         self._not_validation: set[str] = set()
@@ -60,9 +64,13 @@ class EpochwatchCallback(Callback):  # type: ignore[misc]  # Lightning is not th
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
         self.watch.back()
         self._steps = trainer.global_step
+        if not pl_module.automatic_optimization:
+            self._hook_into_optimizers(trainer, pl_module)
         epochs = trainer.max_epochs
         planned = epochs if epochs and epochs > 0 else None
-        self.watch.resume(trainer.current_epoch, trainer.global_step, self._saved, planned)
+        # The Trainer knows of none where the optimizers are stepped by hand.
+        steps = trainer.global_step or (self._saved or {}).get("global_step", 0)
+        self.watch.resume(trainer.current_epoch, steps, self._saved, planned)
         self._saved = None
 
     @guarded
@@ -75,6 +83,10 @@ class EpochwatchCallback(Callback):  # type: ignore[misc]  # Lightning is not th
 
     @guarded
     def on_before_optimizer_step(self, trainer: Any, pl_module: Any, optimizer: Any) -> None:
+        self._look_at_step(trainer, pl_module)
+        self._looked = True
+
+    def _look_at_step(self, trainer: Any, pl_module: Any) -> None:
         # Now, because schedulers have moved on when the batch ends.
         self._rates = [group["lr"] for known in trainer.optimizers for group in known.param_groups]
         if self._computes_norm:
@@ -88,18 +100,46 @@ class EpochwatchCallback(Callback):  # type: ignore[misc]  # Lightning is not th
     ) -> None:
         loss = outputs.get("loss") if isinstance(outputs, Mapping) else outputs
         if loss is not None:
-            self._losses.append(loss)
+            # Nobody knows how many batches there will be until the next step.
+            self._loss_sum = loss if self._loss_sum is None else self._loss_sum + loss
+            self._losses += 1
         self._samples += self.watch.samples(batch)
-        if trainer.global_step == self._steps:
+        if not self._is_step(trainer, pl_module):
             return  # gradients are accumulated
-        self._steps = trainer.global_step
-        losses, samples = self._losses, self._samples
-        self._losses, self._samples = [], 0
-        mean = sum(losses[1:], losses[0]) / len(losses) if len(losses) > 1 else losses[0] if losses else None
+        mean = self._loss_sum / self._losses if self._losses > 1 else self._loss_sum
+        samples, self._samples = self._samples, 0
+        self._loss_sum, self._losses = None, 0
         if mean is not None and pl_module.automatic_optimization and trainer.accumulate_grad_batches > 1:
             # Lightning has divided each for the backward pass.
             mean = mean * trainer.accumulate_grad_batches
         self.watch.run.step(loss=mean, lr=self._rates, grad_norm=self._norm, samples=samples or None)
+
+    def _is_step(self, trainer: Any, pl_module: Any) -> bool:
+        """Tells whether an optimizer was stepped in the batch that ends; each is, where none can be asked."""
+        unknown = not pl_module.automatic_optimization and not self._hooks
+        stepped = unknown or self._stepped or trainer.global_step != self._steps
+        self._steps, self._stepped = trainer.global_step, False
+        return stepped
+
+    def _hook_into_optimizers(self, trainer: Any, pl_module: Any) -> None:
+        """Has the optimizers say when they are stepped: one of `optimizers(use_pl_optimizer=False)` tells no hook."""
+        self._forget_hooks()
+        after_step = partial(self._after_step, trainer, pl_module)
+        for optimizer in trainer.optimizers:
+            # Lightning puts one that is never stepped where the module configures none.
+            if hasattr(optimizer, "register_step_post_hook") and type(optimizer).__name__ != "_MockOptimizer":
+                self._hooks.append(optimizer.register_step_post_hook(after_step))
+
+    @guarded
+    def _after_step(self, trainer: Any, pl_module: Any, *step: Any) -> None:
+        if not self._looked:
+            self._look_at_step(trainer, pl_module)
+        self._looked, self._stepped = False, True
+
+    def _forget_hooks(self) -> None:
+        for hook in self._hooks:
+            hook.remove()
+        self._hooks = []
 
     @guarded
     def on_validation_start(self, trainer: Any, pl_module: Any) -> None:
@@ -129,10 +169,12 @@ class EpochwatchCallback(Callback):  # type: ignore[misc]  # Lightning is not th
 
     @guarded
     def on_fit_end(self, trainer: Any, pl_module: Any) -> None:
+        self._forget_hooks()
         self.watch.end()
 
     @guarded
     def on_exception(self, trainer: Any, pl_module: Any, exception: BaseException) -> None:
+        self._forget_hooks()
         self.watch.end(exception)
 
     def state_dict(self) -> dict[str, Any]:
