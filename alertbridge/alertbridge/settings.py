@@ -81,7 +81,7 @@ class WeComSettings(_Settings):
 
 
 class Limits(_Settings):
-    """How often a robot may be called. The defaults are DingTalk's own."""
+    """How often a robot may be called. The defaults are DingTalk's own; Feishu's 5 a second is kept besides."""
 
     messages: int = Field(default=20, ge=1, le=100_000, description="Messages in one window.")
     per_seconds: float = Field(default=60.0, gt=0, le=86_400, description="Length of the sliding window.")

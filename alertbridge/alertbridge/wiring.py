@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from alertbridge.budget import Budget
+from alertbridge.budget import BURSTS, Budget
 from alertbridge.errors import ConfigError, RobotError
 from alertbridge.metrics import Metrics, RobotLabel
 from alertbridge.outbox.outbox import Outbox
@@ -52,7 +52,7 @@ class Wiring:
 
     @property
     def longest_window_seconds(self) -> float:
-        return max(label.plan.budget.window_seconds for label in self.labels)
+        return max(label.plan.budget.longest_seconds for label in self.labels)
 
     def start(self) -> None:
         for worker in self.all_workers:
@@ -144,6 +144,7 @@ def members_of(settings: Settings, receiver: str, make_robot: MakeRobot = make_r
         if client.name in members:
             raise ConfigError(f"{place}: the same robot stands here twice")
         limits = robot.limits
-        plan = RobotPlan(client.name, Budget(limits.messages, limits.per_seconds), limits.monthly)
+        budget = Budget(limits.messages, limits.per_seconds, BURSTS.get(client.channel))
+        plan = RobotPlan(client.name, budget, limits.monthly)
         members[client.name] = Member(client, plan, limits.lock_seconds, limits.longest_pause_seconds)
     return members

@@ -7,7 +7,7 @@ import random
 
 import pytest
 
-from alertbridge.budget import Budget
+from alertbridge.budget import BURSTS, Budget
 
 DINGTALK = Budget(20, 60)
 
@@ -75,3 +75,41 @@ def test_no_window_ever_holds_more_than_the_limit(messages: int) -> None:
     busiest = max(sum(1 for call in calls if start <= call < start + 60) for start in calls)
     assert busiest <= messages
     assert len(calls) > messages * 2
+
+
+FEISHU = Budget(20, 60, BURSTS["feishu"])
+
+
+def test_a_second_window_spreads_a_burst() -> None:
+    """Four go out at once, four more a second later; the long window paces as without it."""
+    calls: list[float] = []
+    spend(FEISHU, 0, False, 10, calls)
+    assert calls == pytest.approx([0.0] * 4 + [1.02] * 4 + [2.04] * 2)
+    spend(FEISHU, calls[-1], False, 1, calls)
+    assert calls[-1] == pytest.approx(2.04 + 10.2)
+
+
+@pytest.mark.parametrize("critical", [False, True])
+def test_no_second_holds_more_than_the_vendor_allows(critical: bool) -> None:
+    """With limits as large as Feishu's own minute there are never more than five calls in any second."""
+    budget, chance, calls, now = Budget(100, 60, BURSTS["feishu"]), random.Random(1), [], 0.0
+    for _ in range(2000):
+        now += chance.expovariate(10.0)
+        if budget.ready_at(calls, now, critical) <= now:
+            calls.append(now)
+    assert max(sum(1 for call in calls if start <= call < start + 1) for start in calls) <= 5
+    assert len(calls) > 100
+
+
+def test_a_second_call_asks_both_windows() -> None:
+    """There is room for one more only if both windows have it."""
+    assert FEISHU.has_room([0.0] * 3, 0)
+    assert not FEISHU.has_room([0.0] * 4, 0.5)
+    assert not FEISHU.has_room([0.0] * 20, 30)
+    assert FEISHU.has_room([0.0] * 4, 1.1)
+
+
+def test_a_call_is_remembered_for_the_longer_window() -> None:
+    """Limits with a window below a second do not lift the vendor's second."""
+    assert Budget(10, 0.1, BURSTS["feishu"]).longest_seconds == pytest.approx(1.02)
+    assert Budget(10, 0.1).longest_seconds == pytest.approx(0.102)

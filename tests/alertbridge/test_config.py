@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from alertbridge.budget import Budget, Window
 from alertbridge.configdoc import document
 from alertbridge.configfile import environment, load, parse
 from alertbridge.errors import ConfigError
@@ -327,3 +329,19 @@ def test_settings_do_not_show_secrets() -> None:
     shown: Any = repr(parse(GOOD + "auth: {bearer_token: let-me-in}", Path("b.yml"), {}))
     assert "access_token=t" not in shown
     assert "let-me-in" not in shown
+
+
+@pytest.mark.parametrize(
+    ("channel", "webhook", "burst"),
+    [
+        ("feishu", "https://open.feishu.cn/open-apis/bot/v2/hook/x", Window(4, 1.0)),
+        ("dingtalk", "https://oapi.dingtalk.com/robot/send?access_token=x", None),
+        ("wecom", "https://qyapi.weixin.qq.com/cgi-bin/webhook/send?key=x", None),
+    ],
+)
+def test_feishus_second_is_kept_whatever_the_limits(channel: str, webhook: str, burst: Window | None) -> None:
+    """The configured window stands as it is; Feishu's robots have their own second besides."""
+    robot = {channel: {"webhook": webhook}, "limits": {"messages": 100, "per_seconds": 30}}
+    settings = parse(f"receivers: {{ml: {{robots: [{json.dumps(robot)}]}}}}", Path("b.yml"), {})
+    (member,) = members_of(settings, "ml").values()
+    assert member.plan.budget == Budget(100, 30, burst)

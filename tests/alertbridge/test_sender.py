@@ -12,7 +12,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 from sqlalchemy import text
 
-from alertbridge.budget import Budget
+from alertbridge.budget import BURSTS, Budget
 from alertbridge.errors import StoreUnavailable
 from alertbridge.message import Message
 from alertbridge.metrics import Metrics
@@ -68,6 +68,19 @@ class StrictRobot:
 
 
 @dataclass
+class HurriedRobot(StrictRobot):
+    """A Feishu robot: 5 calls in any second, beyond that a refusal."""
+
+    channel: str = "feishu"
+
+    def send(self, message: Message, *, again: Again = freely) -> Outcome:
+        if sum(call > self.clock() + self.seconds - 1 for call in self.calls) >= 5:
+            self.locks += 1
+            return Limited("too fast", "11232", 60.0)
+        return super().send(message, again=again)
+
+
+@dataclass
 class PickyRobot(StrictRobot):
     """A strict robot that answers some messages with a code that nobody knows."""
 
@@ -101,7 +114,12 @@ class Driver:
         settings = Settings.model_validate({"language": "en", "receivers": {"ml": {"robots": [robot]}}})
         teller = Teller(settings, lambda: datetime.fromtimestamp(clock(), timezone.utc))
         members = {
-            one.name: Member(one, RobotPlan(one.name, Budget(20, 60), monthly), LOCK, longest_pause)
+            one.name: Member(
+                one,
+                RobotPlan(one.name, Budget(20, 60, BURSTS.get(one.channel)), monthly),
+                LOCK,
+                longest_pause,
+            )
             for one in robots
         }
         self.sender = Sender(
@@ -581,3 +599,17 @@ def test_an_answer_that_the_store_never_takes_stops_nothing(
     assert len(robot.calls) == 2
     assert "cannot be written down; it may be told twice" in caplog.text
     box.close()
+
+
+def test_a_burst_keeps_feishus_second(outbox: Outbox, put: Put, clock: Any) -> None:
+    """Nine critical alerts at once are told within three seconds, never six of them in one."""
+    robot = HurriedRobot(clock, seconds=0.08)
+    driver = Driver(outbox, clock, robot)
+    begin = clock()
+    for number in range(9):
+        put(f"Alert{number}", severity="critical")
+    driver.run(5, every=0.1)
+
+    assert robot.locks == 0
+    assert len(robot.shown) == 9
+    assert robot.calls[-1] - begin < 3

@@ -161,7 +161,7 @@ def reserve(connection: Connection, plan: RobotPlan, now: float, lease_seconds: 
     """Takes a robot that is being called, gives one more call of it, or None if its window has no room."""
     lock_robots(connection, [plan])
     (state,) = robot_states(connection, [plan], now, lease_seconds)
-    free = state.paused_until <= now and plan.budget.free(state.calls, now) > 0
+    free = state.paused_until <= now and plan.budget.has_room(state.calls, now)
     return _new_call(connection, plan.robot, now) if free else None
 
 

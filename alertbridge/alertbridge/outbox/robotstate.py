@@ -66,7 +66,7 @@ def robot_states(
 ) -> list[RobotState]:
     """Takes robots' plans, gives their states now."""
     names = [plan.robot for plan in plans]
-    longest = max(plan.budget.window_seconds for plan in plans)
+    longest = max(plan.budget.longest_seconds for plan in plans)
     rows = connection.execute(select(robots).where(robots.c.robot.in_(names)))
     notes = {row.robot: (row.paused_until, row.limited, row.failures) for row in rows}
     # A running call may reach the robot until its lease ends; a finished one could not later than its answer.
