@@ -19,7 +19,7 @@ from alertbridge.outbox.put import Verdict
 from alertbridge.refusal import Refusals, too_large
 from alertbridge.settings import Settings
 from alertbridge.watchdog import SOURCE as OWN_SOURCE
-from alertbridge.watchdog import is_heartbeat
+from alertbridge.watchdog import is_alive, is_heartbeat
 from alertbridge.webhook import Notification
 from alertbridge.wiring import MakeRobot, MakeTeller, Wiring, wire
 from alertbridge.worker import Worker
@@ -103,7 +103,8 @@ class Bridge:
             StoreError: it is not stored.
         """
         if self.settings.receivers[receiver].watchdog_seconds is not None and is_heartbeat(notification):
-            self.outbox.beat(receiver, self._clock())
+            if is_alive(notification):
+                self.outbox.beat(receiver, self._clock())
             self.metrics.received.labels(receiver).inc()
             return "heartbeat"
         arrival = Arrival.of(receiver, source, notification, body, self._clock())

@@ -39,8 +39,13 @@ class Beats(Protocol):
 
 
 def is_heartbeat(notification: Notification) -> bool:
-    """Takes a webhook, gives whether it says no more than that the monitoring is alive."""
+    """Takes a webhook, gives whether it tells of the monitoring's heartbeat and of nothing else."""
     return all(alert.labels.get("alertname") == ALERTNAME for alert in notification.alerts)
+
+
+def is_alive(notification: Notification) -> bool:
+    """Takes a heartbeat, gives whether it is a sign of life: a resolved one tells that Prometheus is silent."""
+    return any(not alert.ended for alert in notification.alerts)
 
 
 class Watchdog:

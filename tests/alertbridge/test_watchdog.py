@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -141,3 +142,45 @@ def test_silence_reaches_the_robot(open_bridge: Callable[..., Any], make_robot: 
     bridge._accept_own("ml", silence(1.0, None))
     (entry,) = bridge.outbox.entries(["waiting"])
     assert "监控已沉默" in entry.body
+
+
+def test_a_resolved_watchdog_is_no_sign_of_life(
+    open_bridge: Callable[..., Any], webhook_body: Body, clock: Any
+) -> None:
+    """Alertmanager resolves it when Prometheus has gone silent: it is neither a beat nor told."""
+    app = open_bridge(watchdog_seconds=60)
+    outbox = app.extensions["alertbridge"].outbox
+
+    def post(text: str) -> int:
+        answer = app.test_client().post("/v1/alerts/ml", data=text, content_type="application/json")
+        return int(answer.status_code)
+
+    assert post(webhook_body("Watchdog", status="resolved")) == 202
+    assert outbox.last_beat("ml") is None
+    assert outbox.entries(["waiting"]) == []
+
+    two = json.loads(webhook_body("Watchdog", runs=("a", "b")))
+    two["alerts"][0]["status"] = "resolved"
+    assert post(json.dumps(two)) == 202
+    assert outbox.last_beat("ml") is not None
+
+
+def test_a_resolved_watchdog_ends_no_silence(
+    open_bridge: Callable[..., Any], webhook_body: Body, clock: Any, told: list[tuple[str, str]]
+) -> None:
+    """People who know that the monitoring is silent are told the end only by a firing Watchdog."""
+    app = open_bridge(watchdog_seconds=60)
+    outbox = app.extensions["alertbridge"].outbox
+    outbox.beat("ml", clock())
+    clock.pass_by(60)
+    looking = Watchdog(
+        "ml", 60, outbox, lambda receiver, said: told.append((receiver, said.status)), clock() - 60
+    )
+    looking.step(clock())
+    statuses = []
+    for status in ("resolved", "firing"):
+        text = webhook_body("Watchdog", status=status)
+        app.test_client().post("/v1/alerts/ml", data=text, content_type="application/json")
+        looking.step(outbox.last_beat("ml"))
+        statuses.append([said for _, said in told])
+    assert statuses == [["firing"], ["firing", "resolved"]]
