@@ -182,7 +182,8 @@ class Run:
         """Gives the epochs to make, counted from 0, and closes each when the loop asks for the next.
 
         A loop begins at 0, as that over a `range` does: also a second one of the same run, whatever the first has
-        made. Only the first loop after `load_state_dict` goes on behind the epochs that were complete there.
+        made. Only the first loop after `load_state_dict` goes on behind the epochs that were complete there. Best
+        values are those of all loops of a run; a fold that is to be judged by itself is a run of its own.
 
         Args:
             total: Where to stop: the number of epochs altogether, those before `start` included. What
