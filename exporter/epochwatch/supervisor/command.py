@@ -195,7 +195,10 @@ def run(job: str | None, port: int, command: tuple[str, ...], **options: Any) ->
     signals = Signals()
     with received(signals):
         try:
-            code = supervisor.runner(books[0]).run(signals).exit_code if kept is None else kept.run(signals)
+            if kept is None:
+                code = supervisor.runner(books[0], interactive=True).run(signals).exit_code
+            else:
+                code = kept.run(signals)
         finally:
             supervisor.close(hold=not signals.asked_to_end, signals=signals)
     sys.exit(code)

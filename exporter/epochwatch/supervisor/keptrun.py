@@ -71,7 +71,7 @@ class KeptRun:
         try:
             self._take_up()
             held = self._lock.descriptor
-            ended = self._supervisor.runner(self.book).run(
+            ended = self._supervisor.runner(self.book, interactive=True).run(
                 signals,
                 inherited=() if held is None else (held,),
                 on_start=self._has_started,

@@ -137,6 +137,12 @@ class Nursery:
             self.kill(pid)
             _wait(rest, 1.0)
 
+    def signal_all(self, number: int) -> None:
+        """Sends a signal to the group of each command; waits for nothing, so that a signal handler may call it."""
+        for pid in tuple(self._run_ids):
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(pid, number)
+
     def kill(self, pid: int) -> None:
         """Kills a command and all its descendants."""
         _send(self.members(pid), signal.SIGKILL)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import stat
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -43,8 +45,8 @@ class Output:
                 lookers.append(log.write)
             self._scanners.append(scanner)
             self._tails[stream.target] = tail
-            # A terminal that hangs up says so by SIGHUP, which is passed on; closing ours would say it twice.
-            outlives = log is not None or stream.source == child.terminal
+            # A terminal that hangs up says so by SIGHUP; what that means is not decided here a second time.
+            outlives = log is not None or _is_terminal(stream.target)
             self._pumps.append(
                 Pump(stream.source, stream.target, lookers, outlives_target=outlives, troubles=troubles)
             )
@@ -91,3 +93,8 @@ class Output:
         with self._lock:
             self.matches[pattern] += count
             self._seen(pattern, count)
+
+
+def _is_terminal(descriptor: int) -> bool:
+    # isatty(3) denies it of one that has hung up.
+    return stat.S_ISCHR(os.fstat(descriptor).st_mode)

@@ -70,6 +70,8 @@ class Runner:
         herald: Is told of ends and restarts.
         nursery: The process's one.
         aftermath: Ends the runs that a death leaves open.
+        interactive: Whether somebody is in front of it, whose terminal and input the command gets; only for one run at
+            a time, on the main thread.
         environ: What the command inherits.
         port: Where the supervisor serves, so that the command's own endpoints keep clear of it.
         now: Seconds since the epoch.
@@ -85,6 +87,7 @@ class Runner:
         aftermath: Aftermath,
         troubles: Troubles,
         *,
+        interactive: bool = False,
         environ: Mapping[str, str] = os.environ,
         port: int | None = None,
         now: Callable[[], float] = time.time,
@@ -96,6 +99,7 @@ class Runner:
         self._nursery = nursery
         self._aftermath = aftermath
         self._troubles = troubles
+        self._interactive = interactive
         self._environ = environ
         self._port = port
         self._now = now
@@ -188,7 +192,8 @@ class Runner:
         try:
             command = located(self._spec.command, env, self._spec.cwd)
             child = self._nursery.start(
-                course.run_id, lambda: spawn(command, env, self._spec.cwd, course.inherited)
+                course.run_id,
+                lambda: spawn(command, env, self._spec.cwd, course.inherited, interactive=self._interactive),
             )
         except CannotStartError as error:
             cause = Words(f"cannot be started: {error}", f"无法启动：{error}")

@@ -24,7 +24,7 @@ from .jobtable import moment, table
 from .lock import run_lock
 from .scheduledjob import ScheduledJob
 from .scheduler import Scheduler
-from .signals import Signals, received
+from .signals import Signals, received, suspendable
 from .spawn import hold_standard_streams
 from .statefile import default_directory, states
 from .supervisor import PORT, Supervisor, read_settings
@@ -125,9 +125,15 @@ def serve_schedule(
             spec, directory, supervisor.herald, supervisor.troubles, supervisor.runner, on_end=on_end
         )
 
-    scheduler = Scheduler(make_job, books, reap=supervisor.nursery.reap_orphans)
+    nursery = supervisor.nursery
+    scheduler = Scheduler(make_job, books, reap=nursery.reap_orphans)
     signals = Signals()
-    with received(signals, HEEDED):
+    with (
+        received(signals, HEEDED),
+        suspendable(
+            stop=lambda: nursery.signal_all(signal.SIGSTOP), go_on=lambda: nursery.signal_all(signal.SIGCONT)
+        ),
+    ):
         try:
             supervisor.start()
             scheduler.take_up(specs, now := time.time())

@@ -6,7 +6,7 @@ import contextlib
 import os
 import signal
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import FrameType
 
 # What a process can be told from outside, and what its terminal has to say. Those that were ignored stay so (nohup).
@@ -91,3 +91,42 @@ def received(signals: Signals, numbers: tuple[int, ...] = FORWARDED) -> Iterator
         signal.set_wakeup_fd(woken)
         for number, handler in previous.items():
             signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def suspendable(stop: Callable[[], None], go_on: Callable[[], None]) -> Iterator[None]:
+    """Lets Ctrl-Z stop this process, but `stop` something before it; `go_on` is called when the process goes on.
+
+    Both are called by a signal handler, between any two steps of the main thread: they must wait for no lock.
+
+    Raises:
+        ValueError: If it is not called on the main thread, where alone Python allows it.
+    """
+
+    def on_stop(number: int, frame: FrameType | None) -> None:
+        stop()
+        suspend_process(os.getpid())
+        go_on()
+
+    previous = signal.getsignal(signal.SIGTSTP)
+    if previous in (None, signal.SIG_IGN):
+        yield
+        return
+    signal.signal(signal.SIGTSTP, on_stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTSTP, previous)
+
+
+def suspend_process(receiver: int) -> None:
+    """Stops this process, or its whole group, as Ctrl-Z would if it were not handled; returns when it goes on.
+
+    As with Ctrl-Z, nothing is stopped where no shell is there to go on with it.
+
+    Args:
+        receiver: As kill(2) has it: this process, or 0 for its group.
+    """
+    handler = signal.signal(signal.SIGTSTP, signal.SIG_DFL)
+    os.kill(receiver, signal.SIGTSTP)
+    signal.signal(signal.SIGTSTP, handler)

@@ -1,10 +1,13 @@
 """Starts the command with its output in our hands: through pipes, or a pseudo-terminal where ours is a terminal.
 
-Each of the three standard streams that is a terminal here is one for the command too, so that progress bars, colours
-and window sizes are what they would be; each other output is a pipe. Only the command's own process can make the
-terminal its controlling one, by opening it as the leader of a new session; a shell does that before it becomes the
-command, since Python code between fork and exec is not safe beside the threads of the endpoint. (posix_spawn could do
-it without a shell, but not in a Python that was built for an old glibc, as conda's are.)
+For somebody in front of it, each of the three standard streams that is a terminal here is one for the command too, so
+that progress bars, colours and window sizes are what they would be; each other output is a pipe. What the clock starts
+has pipes alone and nothing to read: several cannot share a terminal, and nobody types for them.
+
+Only the command's own process can make the terminal its controlling one, by opening it as the leader of a new session;
+a shell does that before it becomes the command, since Python code between fork and exec is not safe beside the threads
+of the endpoint. (posix_spawn could do it without a shell, but not in a Python that was built for an old glibc, as
+conda's are.)
 """
 
 from __future__ import annotations
@@ -75,26 +78,40 @@ def located(command: Sequence[str], env: Mapping[str, str], cwd: Path | None) ->
 
 
 def spawn(
-    command: Sequence[str], env: Mapping[str, str], cwd: Path | None, inherited: Sequence[int] = ()
+    command: Sequence[str],
+    env: Mapping[str, str],
+    cwd: Path | None,
+    inherited: Sequence[int] = (),
+    *,
+    interactive: bool = False,
 ) -> Child:
     """Starts a command that `located` has found.
 
     Args:
         inherited: Descriptors that it gets besides the standard ones.
+        interactive: Whether it gets our input, and a terminal where we have one.
 
     Raises:
         CannotStartError: If it cannot be executed.
     """
     try:
-        return _spawn(list(command), env, cwd, inherited)
+        return _spawn(list(command), env, cwd, inherited, interactive)
     except OSError as error:  # no descriptors or no pseudo-terminals are left
         raise CannotStartError(f"{command[0]}: {error.strerror or error}", 126) from error
 
 
-def _spawn(argv: list[str], env: Mapping[str, str], cwd: Path | None, inherited: Sequence[int]) -> Child:
-    terminals = [number for number in (STDIN, STDOUT, STDERR) if os.isatty(number)]
+def _spawn(
+    argv: list[str],
+    env: Mapping[str, str],
+    cwd: Path | None,
+    inherited: Sequence[int],
+    interactive: bool,
+) -> Child:
+    terminals = [number for number in (STDIN, STDOUT, STDERR) if interactive and os.isatty(number)]
     with contextlib.ExitStack() as ours, contextlib.ExitStack() as theirs:
-        outputs = dict.fromkeys((STDIN, STDOUT, STDERR))
+        outputs: dict[int, int | None] = dict.fromkeys((STDIN, STDOUT, STDERR))
+        if not interactive:
+            outputs[STDIN] = subprocess.DEVNULL
         streams: list[Stream] = []
         master = None
         if terminals:

@@ -115,8 +115,13 @@ class Supervisor:
         self._announce()
         LOGGER.info("jobs: metrics at %s/metrics", self.url)
 
-    def runner(self, book: JobBook) -> Runner:
-        """Gives what runs a job, again and again, on any thread."""
+    def runner(self, book: JobBook, *, interactive: bool = False) -> Runner:
+        """Gives what runs a job, again and again, on any thread.
+
+        Args:
+            interactive: Whether somebody is in front of it, whose terminal and input the command gets; only for one
+                run at a time, on the main thread.
+        """
         return Runner(
             book.spec,
             book,
@@ -124,6 +129,7 @@ class Supervisor:
             self.nursery,
             self._aftermath,
             self.troubles,
+            interactive=interactive,
             environ=inherited(self._environ, self._settings),
             port=self.port,
         )

@@ -10,10 +10,10 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-import signal
 import termios
 from typing import NamedTuple
 
+from .signals import suspend_process
 from .spawn import STDERR, STDIN, STDOUT
 
 KEYS_BYTES = 4096
@@ -93,9 +93,7 @@ class Terminal:
     def suspend(self) -> None:
         """Stops this process and its pipeline, as the key would without a supervisor; returns when it goes on."""
         self.release()
-        handler = signal.signal(signal.SIGTSTP, signal.SIG_DFL)
-        os.kill(0, signal.SIGTSTP)
-        signal.signal(signal.SIGTSTP, handler)
+        suspend_process(0)
         self.claim()
 
     def _send(self, typed: bytes) -> None:

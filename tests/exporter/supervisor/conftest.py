@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from .scheduling import Scheduling
+
 RUN = (sys.executable, "-W", "error", "-m", "epochwatch.cli", "run", "--port", "0", "--addr", "127.0.0.1")
 Supervise = Callable[..., subprocess.Popen[bytes]]
 
@@ -65,3 +67,13 @@ def run(supervise: Supervise) -> Callable[..., subprocess.CompletedProcess[bytes
         return subprocess.CompletedProcess(command, process.returncode, out, err)
 
     return runner
+
+
+@pytest.fixture
+def scheduling(tmp_path: Path, free_port: int) -> Iterator[Scheduling]:
+    made = Scheduling(tmp_path, free_port)
+    yield made
+    for process in made.processes:
+        if process.poll() is None:
+            process.kill()
+        process.communicate()

@@ -11,6 +11,8 @@ import termios
 import time
 from collections.abc import Sequence
 
+SHELL = ("env", "PS1=shell> ", "bash", "--norc", "--noprofile", "--noediting", "-i")
+
 
 class TerminalUser:
     """Starts a command as a shell in front of a terminal would: with it as its controlling one."""
@@ -57,9 +59,15 @@ class TerminalUser:
         """Gives how the terminal is set now."""
         return termios.tcgetattr(self._slave)
 
+    def hang_up(self) -> None:
+        """Closes the terminal, as a window's end does."""
+        for end in (self._slave, self._master):
+            os.close(end)
+        self._slave = self._master = -1
+
     def close(self) -> None:
-        """Hangs up."""
+        """Goes away, and leaves nothing running."""
         self.process.kill()
         self.process.wait()
-        os.close(self._slave)
-        os.close(self._master)
+        if self._master >= 0:
+            self.hang_up()

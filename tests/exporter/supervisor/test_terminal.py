@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from .conftest import RUN, is_running
-from .terminal_user import TerminalUser
+from .terminal_user import SHELL, TerminalUser
 
 Sit = Callable[..., TerminalUser]
 
@@ -26,8 +26,6 @@ print("ready", flush=True)
 while True:
     time.sleep(0.1)
 """
-
-SHELL = ("env", "PS1=shell> ", "bash", "--norc", "--noprofile", "--noediting", "-i")
 
 
 @pytest.fixture
