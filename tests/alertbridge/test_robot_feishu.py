@@ -15,7 +15,9 @@ from alertbridge.robots.feishu import CODES, signature
 from alertbridge.robots.transport import Answer
 from alertbridge.sandbox.app import create_app
 from alertbridge.sandbox.call import Limit, Rules
+from alertbridge.sandbox.feishu import Feishu as Judge
 from alertbridge.sandbox.serving import SandboxServer
+from alertbridge.sandbox.window import Window
 from alertbridge.secret import Secret
 
 TOKEN = "0b5c1f7e-6a1d-4d0e-9a58-9d1f3f0c5d11"
@@ -276,7 +278,22 @@ def test_an_unsigned_call_is_refused(sandbox: str) -> None:
     assert [code_of(sandbox, body) for body in bodies] == [19021] * 3
 
 
-def test_a_hundred_a_minute(unsigned: str) -> None:
-    """The vendor's own limit holds where no other is given."""
-    codes = [code_of(unsigned, TEXT) for _ in range(101)]
-    assert codes == [*[0] * 100, 11232]
+@pytest.mark.parametrize(
+    ("times", "admitted"),
+    [
+        ([0.0] * 6, 5),
+        ([0.0] * 6 + [1.0] * 6, 10),
+        ([number * 0.25 for number in range(101)], 100),
+        ([number * 0.25 for number in range(101)] + [60.1], 101),
+    ],
+    ids=["a second", "two seconds", "a minute", "more than a minute"],
+)
+def test_a_hundred_a_minute_and_five_a_second(times: list[float], admitted: int) -> None:
+    """The vendor's own limits hold where no other is given; a refused call locks nothing and does not count."""
+    window = Window(Judge.limit)
+    assert sum(window.admit(at) for at in times) == admitted
+
+
+def test_the_sixth_call_within_a_second_is_refused(unsigned: str) -> None:
+    """Over HTTP the vendor's own limits hold where the sandbox is given no other."""
+    assert [code_of(unsigned, TEXT) for _ in range(6)] == [*[0] * 5, 11232]

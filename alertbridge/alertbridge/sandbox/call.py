@@ -17,11 +17,12 @@ Style = Literal["markdown", "lines", "text"]
 
 @dataclass(frozen=True)
 class Limit:
-    """How often one robot may be called, and for how long it is locked beyond that."""
+    """How often one robot may be called, in all and in any second, and for how long it is locked beyond that."""
 
     messages: int = 20
     per_seconds: float = 60.0
     lock_seconds: float = 600.0
+    each_second: int | None = None
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ class Feishu:
     """Feishu's custom group robot."""
 
     channel = "feishu"
-    limit = Limit(messages=100, per_seconds=60.0, lock_seconds=0.0)
+    limit = Limit(messages=100, per_seconds=60.0, lock_seconds=0.0, each_second=5)
     busy = Refusal(_BAD_REQUEST, "Internal Error", "the system is busy")
     too_fast = Refusal(
         11232, "frequency limited psm[lark.oapi.app_platform_runtime]appID[1500]", "called too often"

@@ -21,8 +21,14 @@ class Window:
             return False
         while self._calls and self._calls[0] <= now - self._limit.per_seconds:
             self._calls.popleft()
-        if len(self._calls) >= self._limit.messages:
+        if self._is_full(now):
             self.locked_until = now + self._limit.lock_seconds
             return False
         self._calls.append(now)
         return True
+
+    def _is_full(self, now: float) -> bool:
+        if len(self._calls) >= self._limit.messages:
+            return True
+        each_second = self._limit.each_second
+        return each_second is not None and sum(call > now - 1.0 for call in self._calls) >= each_second
