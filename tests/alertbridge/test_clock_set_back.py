@@ -133,7 +133,7 @@ def test_a_doubted_message_does_not_wait_for_the_difference(outbox: Outbox, put:
     outbox.settle(claim, doubted, clock(), others=frozenset({PLAN.robot}), fallback=None)
     clock.pass_by(-6 * HOUR)
     outbox.claim("ml", [PLAN], clock())
-    clock.pass_by(901)
+    clock.pass_by(451)
     assert isinstance(outbox.claim("ml", [PLAN], clock()), Claim)
 
 

@@ -479,3 +479,22 @@ def test_a_doubted_message_tries_another_robot(outbox: Outbox, put: Put, clock: 
     settled(outbox, first, "later", clock(), errcode="77", doubtful=True, chance=0.5)
 
     assert {first.robot, claimed(outbox, clock() + 1.0, PLAN, OTHER).robot} == {PLAN.robot, OTHER.robot}
+
+
+def test_a_doubted_message_is_tried_soon_once_its_robot_takes_others(
+    outbox: Outbox, put: Put, clock: Callable[[], float]
+) -> None:
+    """After hours in which a robot took nothing, its first delivery shortens the wait of what it did not take."""
+    put("A")
+    now = clock()
+    for _ in range(10):
+        claim = claimed(outbox, now)
+        settled(outbox, claim, "later", now, errcode="77", doubtful=True, chance=0.5)
+        wait = outbox.claim("ml", [PLAN], now)
+        assert isinstance(wait, Wait)
+        assert wait.until is not None
+        before, now = now, wait.until
+    assert now - before == 300
+    put("B")
+    settled(outbox, claimed(outbox, before), "delivered", before)
+    assert outbox.claim("ml", [PLAN], before) == Wait(before + 10)

@@ -19,6 +19,8 @@ from alertbridge.outbox.tables import messages, notifications
 
 # Its chance spreads the back-off to one and a half of this.
 LONGEST_DELAY_SECONDS = LONGEST_DOUBT_SECONDS / 1.5
+# How soon a doubted message is tried again once its robot has taken another one.
+SOON_SECONDS = 10.0
 
 
 def delay_in_doubt_seconds(doubts: int, chance: float, asked_seconds: float) -> float:
@@ -41,6 +43,13 @@ def at_fault(connection: Connection, message: Any) -> bool:
         messages.c.settled_at > message.created_at,
     )
     return bool(connection.execute(select(taken)).scalar())
+
+
+def try_again_soon(connection: Connection, receiver: str, now: float) -> None:
+    """Takes a receiver whose robot takes messages again, lets none that was doubted wait for its whole delay."""
+    soon = now + SOON_SECONDS
+    doubted = (messages.c.receiver == receiver, messages.c.state == "open", messages.c.not_before > soon)
+    connection.execute(update(messages).where(*doubted).values(not_before=soon))
 
 
 def part(connection: Connection, message: Any, now: float) -> bool:

@@ -13,7 +13,7 @@ from sqlalchemy import Connection, func, or_, select, update
 from alertbridge.outbox.tables import calls, messages, robots
 
 # How long a doubted message waits at most.
-LONGEST_DOUBT_SECONDS = 900.0
+LONGEST_DOUBT_SECONDS = 450.0
 
 
 def set_robots_right(connection: Connection, names: Sequence[str], now: float, lease_seconds: float) -> None:

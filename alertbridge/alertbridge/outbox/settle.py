@@ -9,7 +9,7 @@ from sqlalchemy import Connection, func, insert, literal, select, update
 
 from alertbridge.backoff import delay_seconds
 from alertbridge.outbox.claim import RICH_DOUBTS, Claim
-from alertbridge.outbox.doubt import at_fault, delay_in_doubt_seconds, part
+from alertbridge.outbox.doubt import at_fault, delay_in_doubt_seconds, part, try_again_soon
 from alertbridge.outbox.tables import calls, messages, notifications, robots
 
 Kind = Literal["delivered", "later", "limited", "never"]
@@ -143,6 +143,8 @@ def _note_robot(connection: Connection, claim: Claim, attempt: Attempt, now: flo
     }
     if attempt.kind == "delivered":
         values |= {"failures": 0, "limited": False}
+        if row.failures:
+            try_again_soon(connection, claim.receiver, now)
     elif attempt.doubtful and (claim.doubts or not row.failures):
         # One message may be at fault itself. A second one in a row tells that it is the robot.
         values |= {"failures": max(1, row.failures)}
