@@ -107,8 +107,10 @@ class Attempt:
 
     def _announce_end(self, end: Signals) -> None:
         # A thread and not a pidfd: conda's Python and old kernels have none.
-        self._nursery.await_end(self._child.pid)
-        end.put(0)
+        try:
+            self._nursery.await_end(self._child.pid)
+        finally:
+            end.put(0)  # or nobody would ever hear that this has failed
 
     def _seconds_to_timer(self) -> float:
         due = min(self._deadline if not self._timed_out else math.inf, self._kill_at)

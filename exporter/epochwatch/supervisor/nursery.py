@@ -41,6 +41,9 @@ class Nursery:
 
     Args:
         cgroup: The group they are in.
+
+    Raises:
+        ValueError: If SIGCHLD is ignored, which only the main thread can change, and this is another.
     """
 
     def __init__(self, cgroup: Cgroup | None = None) -> None:
@@ -50,6 +53,9 @@ class Nursery:
         self._orphans_cpu_seconds: dict[int, float] = {}
         self._run_ids: dict[int, str] = {}
         self._strangers = set(psutil.Process().children(recursive=True))
+        if signal.getsignal(signal.SIGCHLD) is signal.SIG_IGN:
+            # Inherited from whoever started this process: the kernel would bury the commands, and their ends with them.
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
     def start(self, run_id: str, spawn: Callable[[], Child]) -> Child:

@@ -17,6 +17,12 @@ from .conftest import RUN, is_running
 Run = Callable[..., "subprocess.CompletedProcess[bytes]"]
 Supervise = Callable[..., "subprocess.Popen[bytes]"]
 
+IGNORANT = """
+import os, signal, sys
+signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+os.execv(sys.argv[1], sys.argv[1:])
+"""
+
 
 @pytest.mark.parametrize(
     ("script", "code"),
@@ -200,6 +206,21 @@ def test_signals_reach_the_command(supervise: Supervise, number: int) -> None:
     process.send_signal(number)
     assert process.stdout.read() == f"got {number:d}\n".encode()
     assert process.wait(20) == 9
+
+
+def test_an_ignored_sigchld_hides_no_end() -> None:
+    """Whoever starts the supervisor may ignore its own children's ends; the command has the default again, too."""
+    command = [*RUN, "--", "sh", "-c", "grep SigIgn /proc/$$/status; exit 3"]
+    done = subprocess.run(
+        [sys.executable, "-c", IGNORANT, *command],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        check=False,
+        timeout=30,
+    )
+    ignored = int(done.stdout.split()[1], 16)
+    assert (done.returncode, done.stderr) == (3, b"")
+    assert not ignored & 1 << (signal.SIGCHLD - 1)
 
 
 def test_a_second_interrupt_kills(supervise: Supervise) -> None:
