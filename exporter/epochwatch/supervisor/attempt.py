@@ -24,11 +24,19 @@ GROUP_SIGNALS = (signal.SIGINT, signal.SIGQUIT)
 
 
 class End(NamedTuple):
-    """How an attempt ended: what the command did, whether its time was up, and what signal it was to end by."""
+    """How an attempt ended.
+
+    Attributes:
+        reaped: What the command did.
+        timed_out: Whether its time was up.
+        stopped_by: What signal it was to end by.
+        asked_to_end: Whether somebody has asked for the end, be it only when the command had ended by itself.
+    """
 
     reaped: Reaped
     timed_out: bool
     stopped_by: int | None
+    asked_to_end: bool
 
 
 class Attempt:
@@ -79,12 +87,14 @@ class Attempt:
             self._on_tick()
             self._nursery.end_rest(self._child.pid, self._grace_seconds)
             reaped = self._nursery.reap(self._child.pid)
-            self._drain()
+            if self._terminal is not None:
+                self._terminal.release()  # its keys are ours again, there is nobody else to end the wait by them
+            asked_to_end = self._drain()
         finally:
             if self._terminal is not None:
                 self._terminal.close()
             self._output.finish()
-        return End(reaped, self._timed_out, self._stopped_by)
+        return End(reaped, self._timed_out, self._stopped_by, asked_to_end)
 
     def _wait(self) -> None:
         end = Signals()
@@ -183,12 +193,21 @@ class Attempt:
             os.kill(os.getpid(), signal.SIGSTOP)
         self._to_group(signal.SIGCONT)
 
-    def _drain(self) -> None:
-        """Waits for whoever reads our output, as the command would; a signal or a time that is up ends the patience."""
-        deadline = self._clock() + self._grace_seconds if self._timed_out else math.inf
-        while not self._output.drained(TICK_SECONDS) and self._clock() < deadline:
-            if set(self._signals.take()) & set(ENDING_SIGNALS):
-                return
+    def _drain(self) -> bool:
+        """Waits for whoever reads our output, as the command would, and tells whether somebody has asked for the end.
+
+        A signal ends the patience, and so does a time that is up; where the command was ended, its grace is the time.
+        """
+        asked_to_end = self._stopped_by is not None
+        patience_ends = self._deadline
+        if asked_to_end or self._timed_out:
+            patience_ends = self._clock() + self._grace_seconds
+        while not self._output.drained(TICK_SECONDS) and self._clock() < patience_ends:
+            # All that could be ended is; what holds our pipe all the same (sudo's, say) keeps no run from its end.
+            self._output.stop()
+            if set(self._signals.take()) & {*ENDING_SIGNALS, signal.SIGKILL}:
+                return True
+        return asked_to_end
 
     def _to_group(self, number: int) -> None:
         with contextlib.suppress(ProcessLookupError, PermissionError):

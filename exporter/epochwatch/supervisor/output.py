@@ -61,10 +61,14 @@ class Output:
         deadline = time.monotonic() + seconds
         return all(pump.wait(max(0.0, deadline - time.monotonic())) for pump in self._pumps)
 
-    def finish(self) -> None:
-        """Ends it; what is still to come is left behind."""
+    def stop(self) -> None:
+        """Waits for nothing more to come, though somebody may hold the other end; what has come is carried."""
         for pump in self._pumps:
             pump.stop()
+
+    def finish(self) -> None:
+        """Ends it; what is still to come is left behind."""
+        self.stop()
         if self.drained(1.0):
             for pump in self._pumps:
                 pump.close()

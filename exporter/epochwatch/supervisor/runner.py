@@ -45,7 +45,8 @@ class Course:
 
     Attributes:
         deadline: When its time is up, by the clock.
-        can_start: Whether the command could be started when it was tried last.
+        may_start: Whether the command may be started again: it could be when it was tried last, and nobody has asked
+            for the end.
         directory: Where the attempts' runs leave word.
     """
 
@@ -57,7 +58,7 @@ class Course:
     inherited: tuple[int, ...]
     on_start: Callable[[float], None]
     attempts: int = 0
-    can_start: bool = True
+    may_start: bool = True
     matches: Counter[str] = field(default_factory=Counter)
 
 
@@ -158,7 +159,7 @@ class Runner:
         """Gives how long to wait before the command is started again; None if it is not to be."""
         if ended.succeeded or ended.stopped or ended.outcome is Outcome.TIMEOUT:
             return None
-        if not course.can_start or course.attempts > self._spec.restarts:
+        if not course.may_start or course.attempts > self._spec.restarts:
             return None
         delay = min(LONGEST_DELAY_SECONDS, self._spec.restart_delay_seconds * 2.0 ** (course.attempts - 1))
         return delay if self._clock() + delay < course.deadline else None
@@ -198,7 +199,7 @@ class Runner:
         except CannotStartError as error:
             cause = Words(f"cannot be started: {error}", f"无法启动：{error}")
             self._troubles.report("start", str(error))
-            course.can_start = False
+            course.may_start = False
             return self._ended(course, Outcome.FAILURE, error.exit_code, cause)
         try:
             end, output = self._watched(course, child, signals, supervised)
@@ -206,6 +207,7 @@ class Runner:
             # Nobody watches it any more, and its lock is about to be given back.
             self._nursery.abandon(child.pid)
             raise
+        course.may_start = not end.asked_to_end
         self._book.charge(end.reaped.cpu_seconds)
         course.matches += output.matches
         return self._judged(course, end, output, supervised, self._oom_kills.count() - kills)

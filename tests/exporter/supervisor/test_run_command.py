@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import psutil
 import pytest
 from tests.exporter.conftest import Scrape, scrape, wait_until
 
@@ -232,6 +233,28 @@ def test_a_second_interrupt_kills(supervise: Supervise) -> None:
     assert process.stdout.readline() == b"no\n"
     process.send_signal(signal.SIGINT)
     assert process.wait(20) == 137
+
+
+def test_output_that_nobody_reads_outlasts_no_grace(supervise: Supervise) -> None:
+    """A command that was ended by SIGTERM is not waited for longer than it would be itself."""
+    process = supervise(["--stop-grace", "1s"], ["sh", "-c", "echo ready; exec yes"])
+    assert process.stdout is not None
+    assert process.stdout.readline() == b"ready\n"
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(20) == 143
+
+
+def test_sigterm_while_output_is_passed_on_starts_nothing_again(supervise: Supervise, tmp_path: Path) -> None:
+    """The command has failed by itself and nobody reads what it wrote; it is not restarted, and its code comes out."""
+    tried = tmp_path / "tried"
+    # More than the reader's pipe takes, and less than ours.
+    script = f"echo tried >> {tried}; head -c 900000 /dev/zero; exit 3"
+    process = supervise(["--restarts", "3", "--restart-delay", "0.1s"], ["sh", "-c", script])
+    wait_until(tried.exists)
+    wait_until(lambda: not psutil.Process(process.pid).children())
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(20) == 3
+    assert tried.read_text() == "tried\n"
 
 
 def test_a_pause_before_a_restart_can_be_ended(supervise: Supervise, free_port: int) -> None:

@@ -10,6 +10,7 @@ import subprocess
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from .scheduling import EPOCHWATCH, Scheduling
@@ -60,6 +61,21 @@ def test_jobs_sees_a_run_that_goes_on(scheduling: Scheduling) -> None:
 
     assert "running" in shown
     assert "running" in orphaned
+
+
+def test_output_that_nobody_reads_keeps_no_scheduler(scheduling: Scheduling) -> None:
+    """A second SIGTERM ends the wait for a reader as it would end a job, and how the run ended is known."""
+    scheduling.write(a="exec yes")
+    scheduling.make_due("a")
+    process = scheduling.start()
+    scheduling.until(lambda: 'state{job_name="a",state="running"} 1.0' in scheduling.metrics())
+    process.send_signal(signal.SIGTERM)
+    scheduling.until(lambda: not psutil.Process(process.pid).children())
+    process.send_signal(signal.SIGTERM)
+
+    assert process.wait(20) == 0
+    (listed,) = json.loads(jobs("--json", "--state-dir", str(scheduling.state)).stdout).values()
+    assert (listed["last_outcome"], listed["last_exit_code"]) == ("signal", 143)
 
 
 def test_the_file_is_read_again_at_sighup(scheduling: Scheduling) -> None:
