@@ -32,6 +32,7 @@ from .sources import ExporterSource, TrainingSource
 from .troubles import LOGGER
 
 HOLD_SECONDS = 30.0
+STUCK_HOLD_SECONDS = 5.0
 LAST_PORT = 65535
 GPU_NAMES_SECONDS = 1.5
 
@@ -105,14 +106,19 @@ class Session:
             self.herald.start()
         LOGGER.info("run %s: metrics at %s/metrics", self.books.settings.run, self.url)
 
-    def end(self, state: str, hold: bool = True, *, error: BaseException | None = None) -> None:
+    def end(
+        self, state: str, hold: bool = True, *, stuck: bool = False, error: BaseException | None = None
+    ) -> None:
         """Ends the run once: tells it, shows the state until it was scraped, then serves no more.
 
         Args:
             hold: Whether to wait for a scrape at all.
+            stuck: Whether the training thread waits in foreign code: what is on a device may never come, and whoever
+                ends the process does not wait for long.
             error: The exception that ended the run, if one did.
         """
         if self.ended:
+            self.end_watch.stop()  # what the thread that ended it could not give back
             return
         self.ended = True
         patient = True
@@ -121,11 +127,12 @@ class Session:
                 error = error or sys.exc_info()[1] or getattr(sys, "last_value", None)
                 self._say("failed", kind="other" if error is None else exception_kind(error))
                 self._tell_end(state, error)  # at once; values still on their way change nothing about it
-            self.books.settle()
+            if not stuck:
+                self.books.settle()
             self.books.close(state)
             self._tell_end(state, error)
             if hold:
-                self._scrapes.wait_for_next(HOLD_SECONDS)
+                self._scrapes.wait_for_next(STUCK_HOLD_SECONDS if stuck else HOLD_SECONDS)
         except KeyboardInterrupt:
             # The user does not want to wait; the exception that ended the run goes on.
             LOGGER.warning("run %s: %s; not waiting for the last scrape", self.books.settings.run, state)
