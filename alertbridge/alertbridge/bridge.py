@@ -16,6 +16,7 @@ from alertbridge.metrics import Metrics, OutboxCollector, RobotLabel
 from alertbridge.outbox.arrival import Arrival
 from alertbridge.outbox.outbox import Outbox
 from alertbridge.outbox.put import Verdict
+from alertbridge.outbox.upkeep import SWEEP_ROWS
 from alertbridge.refusal import Refusals, too_large
 from alertbridge.settings import Settings
 from alertbridge.watchdog import SOURCE as OWN_SOURCE
@@ -215,5 +216,5 @@ class Bridge:
         return self._wiring.labels
 
     def _sweep(self, now: float) -> float:
-        self.outbox.sweep(now, self._wiring.longest_window_seconds)
-        return SWEEP_SECONDS
+        deleted = self.outbox.sweep(now, self._wiring.longest_window_seconds)
+        return 0.0 if deleted >= SWEEP_ROWS else SWEEP_SECONDS

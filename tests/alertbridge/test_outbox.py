@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from sqlalchemy import insert
 
 from alertbridge.budget import Budget
 from alertbridge.outbox.arrival import Arrival
@@ -16,6 +17,8 @@ from alertbridge.outbox.outbox import Outbox
 from alertbridge.outbox.put import put as put_all
 from alertbridge.outbox.robotstate import RobotPlan
 from alertbridge.outbox.settle import Attempt, Settled
+from alertbridge.outbox.tables import calls, resolved
+from alertbridge.outbox.upkeep import SWEEP_ROWS
 from alertbridge.secret import Secret
 from alertbridge.webhook import parse
 
@@ -431,6 +434,19 @@ def test_delivered_ones_are_forgotten_and_waiting_ones_never(
     outbox.sweep(clock() + 365 * 86_400, 60)
 
     assert states(outbox) == {"waiting": 1}
+
+
+def test_what_is_over_is_forgotten_piece_by_piece(outbox: Outbox, clock: Callable[[], float]) -> None:
+    """One sweep deletes a bounded number of each kind, so that nobody waits for it; the next ones go on."""
+    long_ago = clock() - 365 * 86_400
+    numbers = range(SWEEP_ROWS * 3 // 2)
+    with outbox.database.write() as connection:
+        connection.execute(insert(calls), [{"robot": "r", "started_at": long_ago} for _ in numbers])
+        ends = [{"key": f"{number}", "source": "am", "seen_at": long_ago} for number in numbers]
+        connection.execute(insert(resolved), ends)
+
+    swept = [outbox.sweep(clock(), 60) for _ in range(3)]
+    assert swept == [2 * SWEEP_ROWS, SWEEP_ROWS, 0]
 
 
 @pytest.mark.parametrize(("age_days", "kept"), [(6, True), (8, False)])

@@ -22,7 +22,6 @@ from alertbridge.outbox.migrations import migrate
 from alertbridge.secret import Secret, mask, mask_url
 
 BUSY_SECONDS = 5
-CONNECT_SECONDS = 5
 # Of each connection, instead of 2 MiB. The system keeps the file's pages in memory as well.
 CACHE_KIB = 512
 WRITES = "alertbridge_writes"
@@ -34,16 +33,17 @@ class Database:
 
     Args:
         url: `sqlite:///FILE` or `postgresql+psycopg://…`.
+        answer_seconds: how long PostgreSQL may take to answer; absent: half a minute.
 
     Raises:
         ConfigError: the address names no store that can be used.
     """
 
-    def __init__(self, url: Secret) -> None:
+    def __init__(self, url: Secret, *, answer_seconds: float | None = None) -> None:
         self._url = _checked(url)
         self.shown_url = _shown(self._url)
         self.is_sqlite = self._url.get_backend_name() == "sqlite"
-        self._engine = _engine(self._url, self.is_sqlite)
+        self._engine = _engine(self._url, self.is_sqlite, answer_seconds)
         # SQLite has one writer; waiting for our own turn here is fair and free, its busy handler is neither.
         self._turn: Any = threading.Lock() if self.is_sqlite else nullcontext()
 
@@ -58,7 +58,7 @@ class Database:
         Raises:
             StoreError: as `write`; StoreTooNew as well.
         """
-        with self.write() as connection:
+        with self.write(patient=True) as connection:
             return migrate(connection)
 
     def close(self) -> None:
@@ -86,8 +86,11 @@ class Database:
             yield connection
 
     @contextmanager
-    def write(self) -> Iterator[Connection]:
+    def write(self, *, patient: bool = False) -> Iterator[Connection]:
         """Gives a connection whose changes are on disk once the block has ended, or undone if it raises.
+
+        Args:
+            patient: whether a statement may take long, since it may go through all that there is.
 
         Raises:
             StoreError: the store cannot be written now (full, locked, gone), or is corrupt.
@@ -95,6 +98,10 @@ class Database:
         with self._mapped_errors(), self._turn, self._engine.connect() as plain:
             connection = plain.execution_options(**{WRITES: True})
             with connection.begin():
+                if patient and not self.is_sqlite:
+                    from alertbridge.outbox.postgresql import be_patient
+
+                    be_patient(connection)
                 yield connection
 
     @contextmanager
@@ -174,7 +181,7 @@ def _shown(url: URL) -> str:
     return url.set(query={}).render_as_string(hide_password=True)
 
 
-def _engine(url: URL, is_sqlite: bool) -> Engine:
+def _engine(url: URL, is_sqlite: bool, answer_seconds: float | None) -> Engine:
     # hide_parameters: a bound value may hold a whole webhook, and would end up in a log.
     # Last in, first out: what few connections can do is not spread over many, each with a cache of its own.
     options: dict[str, Any] = {
@@ -185,18 +192,20 @@ def _engine(url: URL, is_sqlite: bool) -> Engine:
     }
     if is_sqlite:
         options["connect_args"] = {"timeout": BUSY_SECONDS, "check_same_thread": False}
-    else:
-        options["connect_args"] = {"connect_timeout": CONNECT_SECONDS}
-        options["pool_pre_ping"] = True
-    try:
         engine = create_engine(url, **options)
+        event.listen(engine, "connect", _set_up_sqlite)
+        event.listen(engine, "begin", _begin_sqlite)
+        return engine
+    try:
+        # An optional driver's, and megabytes that a bridge on SQLite does not need.
+        from alertbridge.outbox.postgresql import bound_waiting, connect_options
+
+        engine = create_engine(url, pool_pre_ping=True, connect_args=connect_options(url), **options)
     except (ImportError, NoSuchModuleError):
         raise ConfigError(
             f"storage {url.drivername} needs a driver that is not here: pip install 'epochwatch[postgres]'"
         ) from None
-    if is_sqlite:
-        event.listen(engine, "connect", _set_up_sqlite)
-        event.listen(engine, "begin", _begin_sqlite)
+    bound_waiting(engine, answer_seconds)
     return engine
 
 

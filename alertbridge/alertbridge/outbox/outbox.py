@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import IO
 
-from alertbridge.errors import StoreError
+from alertbridge.errors import StoreError, StoreUnavailable
 from alertbridge.identity import Absence
 from alertbridge.outbox import claim as claiming
 from alertbridge.outbox import heartbeat, upkeep
@@ -30,9 +30,13 @@ LEASE_SECONDS = 90.0
 HORIZON_SECONDS = 86_400.0
 # Alertmanager tries again at least once a minute, so a store that stays full is noticed again in time.
 REFUSED_SECONDS = 60.0
+# How long a webhook waits for those before it. Alertmanager comes again with what was not stored.
+TURN_SECONDS = 15.0
+# A store that took longer to fail is itself the reason, and not one of the webhooks.
+DOUBT_SECONDS = 3.0
 
 
-@dataclass
+@dataclass(eq=False)
 class _Ticket:
     arrival: Arrival
     verdict: Verdict = "stored"
@@ -49,6 +53,11 @@ class _Pending:
         with self.lock:
             self.tickets.append(ticket)
 
+    def withdraw(self, ticket: _Ticket) -> None:
+        with self.lock:
+            if ticket in self.tickets:
+                self.tickets.remove(ticket)
+
     def take_all(self) -> list[_Ticket]:
         with self.lock:
             taken, self.tickets = self.tickets, []
@@ -61,6 +70,7 @@ class Outbox:
     Args:
         lease_seconds: how long an attempt may take before another may begin; above any robot's time-out.
         horizon_seconds: how long after its first attempt a message is tried again.
+        turn_seconds: how long a webhook waits for those before it.
     """
 
     def __init__(
@@ -69,10 +79,12 @@ class Outbox:
         *,
         lease_seconds: float = LEASE_SECONDS,
         horizon_seconds: float = HORIZON_SECONDS,
+        turn_seconds: float = TURN_SECONDS,
     ) -> None:
         self.database = database
         self.lease_seconds = lease_seconds
         self.horizon_seconds = horizon_seconds
+        self._turn_seconds = turn_seconds
         self._pending = _Pending()
         self._committing = threading.Lock()
         self._alone: IO[bytes] | None = None
@@ -115,21 +127,32 @@ class Outbox:
         """
         ticket = _Ticket(arrival)
         self._pending.add(ticket)
-        with self._committing:
+        if not self._committing.acquire(timeout=self._turn_seconds):
+            self._pending.withdraw(ticket)
+            reason = f"the outbox has not stored the webhooks of {self._turn_seconds:g} s ago yet"
+            raise self._refuse(arrival, StoreUnavailable(reason, outside=reason))
+        try:
             if not ticket.done:
                 self._commit(self._pending.take_all())
+        finally:
+            self._committing.release()
         if ticket.error is not None:
             raise ticket.error
         return ticket.verdict
 
+    def _refuse(self, arrival: Arrival, error: StoreError) -> StoreError:
+        self._refused = (arrival.received_at, error)
+        return error
+
     def _commit(self, tickets: list[_Ticket]) -> None:
+        begun = time.monotonic()
         try:
             with self.database.write() as connection:
                 verdicts = putting.put(connection, [ticket.arrival for ticket in tickets], self._absence)
         except StoreError as error:
-            if len(tickets) == 1:
-                tickets[0].error, tickets[0].done = error, True
-                self._refused = (tickets[0].arrival.received_at, error)
+            if len(tickets) == 1 or time.monotonic() - begun > DOUBT_SECONDS:
+                for ticket in tickets:
+                    ticket.error, ticket.done = self._refuse(ticket.arrival, error), True
                 return
             # One of them may be the reason; the others are not to suffer for it.
             for ticket in tickets:
@@ -259,11 +282,11 @@ class Outbox:
             return upkeep.entries(connection, states, receiver, limit)
 
     def retry(self, ids: Sequence[int] | None) -> int:
-        with self.database.write() as connection:
+        with self.database.write(patient=True) as connection:
             return upkeep.retry(connection, ids)
 
     def drop(self, ids: Sequence[int] | None) -> int:
-        with self.database.write() as connection:
+        with self.database.write(patient=True) as connection:
             return upkeep.drop(connection, ids)
 
     def sweep(self, now: float, longest_window_seconds: float) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, delete, func, select, update
+from sqlalchemy import ColumnElement, Connection, Table, delete, func, select, tuple_, update
 
 from alertbridge.identity import FIRST_SECONDS, PAIR_SECONDS, STALE_SECONDS
 from alertbridge.outbox.tables import HEARTBEATS, calls, messages, notifications, resolved, robots, seen
@@ -16,7 +16,7 @@ DAY_SECONDS = 86_400.0
 # Longer than every window of `identity`.
 SEEN_SECONDS = 2 * max(FIRST_SECONDS, PAIR_SECONDS, STALE_SECONDS)
 # Bounds the time for which one sweep holds the store.
-SWEEP_ROWS = 5000
+SWEEP_ROWS = 1000
 
 
 @dataclass(frozen=True)
@@ -143,21 +143,23 @@ def release_leases(connection: Connection, now: float) -> int:
 def sweep(connection: Connection, now: float, longest_window_seconds: float) -> int:
     """Forgets what is over: told and dead notifications after days, calls and duplicates' traces after hours.
 
-    Never anything that still has to be told. Gives how many rows it deleted.
+    Never anything that still has to be told. Gives how many rows it deleted; from SWEEP_ROWS on there may be more.
     """
     deleted = 0
     for state, days in (("delivered", DELIVERED_DAYS), ("dead", DEAD_DAYS)):
         before = now - days * DAY_SECONDS
         for table in (notifications, messages):
-            old = (
-                select(table.c.id)
-                .where(table.c.state == state, table.c.settled_at < before)
-                .limit(SWEEP_ROWS)
-            )
-            deleted += connection.execute(delete(table).where(table.c.id.in_(old))).rowcount
+            deleted += _forget(connection, table, table.c.state == state, table.c.settled_at < before)
     over = calls.c.started_at < now - max(longest_window_seconds * 2, DAY_SECONDS)
-    deleted += connection.execute(delete(calls).where(over)).rowcount
-    forgettable = (seen.c.sent_at < now - SEEN_SECONDS, ~seen.c.key.startswith(HEARTBEATS))
-    deleted += connection.execute(delete(seen).where(*forgettable)).rowcount
-    deleted += connection.execute(delete(resolved).where(resolved.c.seen_at < now - STALE_SECONDS)).rowcount
+    deleted += _forget(connection, calls, over)
+    deleted += _forget(
+        connection, seen, seen.c.sent_at < now - SEEN_SECONDS, ~seen.c.key.startswith(HEARTBEATS)
+    )
+    deleted += _forget(connection, resolved, resolved.c.seen_at < now - STALE_SECONDS)
     return deleted
+
+
+def _forget(connection: Connection, table: Table, *which: ColumnElement[bool]) -> int:
+    key = table.primary_key.columns
+    some = select(*key).where(*which).limit(SWEEP_ROWS)
+    return connection.execute(delete(table).where(tuple_(*key).in_(some))).rowcount
