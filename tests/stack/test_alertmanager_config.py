@@ -81,6 +81,28 @@ def test_snippet_takes_ours_and_nothing_else(name: str, severity: str) -> None:
     assert receiver_of(SNIPPET, alertname=name, severity=severity, run="digits") == expected
 
 
+@pytest.mark.parametrize("severity", ["critical", "warning", "info"])
+def test_snippet_never_resolves_an_event(severity: str) -> None:
+    """What has happened does not end; the snippet's route of events says so as the shipped one does."""
+    labels = {"alertname": "TrainingStarted", "severity": severity, "run": "x", "event": "true"}
+    for config in (CONFIG, SNIPPET):
+        receivers = {each["name"]: each for each in yaml.safe_load(config.read_text())["receivers"]}
+        hooks = receivers[receiver_of(config, **labels)]["webhook_configs"]
+        assert [hook["send_resolved"] for hook in hooks] == [False]
+
+
+@pytest.mark.parametrize("name", ["TrainingNewBest", "TrainingFinished"])
+def test_what_fires_for_minutes_is_looked_at_each_minute(name: str) -> None:
+    """A group that is flushed less often misses some of them, and takes the next for one that was told."""
+    wanted = {"alertname": name, "severity": "info", "run": "x"}
+    routes = yaml.safe_load(CONFIG.read_text())["route"]["routes"]
+    (route,) = [
+        each for each in routes if f"{name}|" in each["matchers"][0] or f'|{name}"' in each["matchers"][0]
+    ]
+    assert receiver_of(**wanted) == route["receiver"] == "calm"
+    assert route["group_interval"] == "1m"
+
+
 def test_one_robot_is_enough() -> None:
     """Every receiver but the heart-beat's leads to the bridge's receiver `default` under compose's service name."""
     receivers = {each["name"]: each for each in yaml.safe_load(CONFIG.read_text())["receivers"]}
@@ -173,7 +195,8 @@ INHIBITIONS: list[tuple[dict[str, str], list[dict[str, str]], list[dict[str, str
     (
         rule("TrainingFailed", "critical"),
         [rule("TrainingProcessDied", "critical"), rule("TrainingStalled", "critical"), rule("TrainingLossSpikes")],
-        [rule("TrainingOutOfMemory", "critical"), rule("TrainingGpuEccUncorrectable", "critical")],
+        [rule("TrainingOutOfMemory", "critical"), rule("TrainingGpuEccUncorrectable", "critical"),
+         rule("TrainingRestartLoop")],
     ),
     (
         rule("TrainingOutOfMemory", "critical"),

@@ -64,7 +64,7 @@ def test_what_is_shipped_has_no_fault() -> None:
         ),
         (
             "prometheus/alertmanager.yml",
-            "      receiver: calm",
+            "      receiver: events",
             "      receiver: quiet",
             'refused: undefined receiver "quiet" used in route',
         ),
