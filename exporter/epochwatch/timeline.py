@@ -21,6 +21,8 @@ TIMED_AS = {
     "failed": "idle",
     "interrupted": "idle",
 }
+# With no more work between them, two saved files are one checkpoint: the best and the last, say.
+SAME_CHECKPOINT_SECONDS = 1.0
 
 
 class Now(NamedTuple):
@@ -43,6 +45,7 @@ class Timeline:
         self.last_sign = started
         self.last_checkpoint: float | None = None
         self.checkpoint_interval_seconds: float | None = None
+        self._worked_at_checkpoint = 0.0
 
     @property
     def state(self) -> str:
@@ -76,11 +79,13 @@ class Timeline:
         self.last_sign = at
 
     def checkpoint_made(self) -> None:
-        """Takes that a checkpoint is complete now."""
+        """Takes that a checkpoint is complete now; files that are saved one after the other are one checkpoint."""
         at = self._clock()
-        if self.last_checkpoint is not None:
+        spent = self.spent_seconds()
+        worked = sum(spent.values()) - spent["checkpoint"]
+        if self.last_checkpoint is not None and worked - self._worked_at_checkpoint > SAME_CHECKPOINT_SECONDS:
             self.checkpoint_interval_seconds = at - self.last_checkpoint
-        self.last_checkpoint = at
+        self.last_checkpoint, self._worked_at_checkpoint = at, worked
 
     def spent_seconds(self) -> dict[str, float]:
         """Gives the seconds by timed phase, the one going on included."""

@@ -87,6 +87,20 @@ def test_checkpoints_have_an_interval_from_the_second_on(timeline: Timeline, clo
     assert (timeline.last_checkpoint, timeline.checkpoint_interval_seconds) == (160, 60)
 
 
+def test_two_files_are_one_checkpoint(timeline: Timeline, clock: Clock) -> None:
+    """The best and the last, saved one after the other each hour, have an interval of an hour."""
+    for hour in range(1, 4):
+        timeline.enter("training")
+        clock.seconds = 3600 * hour
+        for _ in ("best", "last"):
+            timeline.enter("checkpointing")
+            clock.seconds += 30
+            timeline.checkpoint_made()
+            timeline.enter("training")
+            clock.seconds += 0.5
+    assert (timeline.last_checkpoint, timeline.checkpoint_interval_seconds) == (10_860.5, 3569.5)
+
+
 @pytest.mark.parametrize("end", ["finished", "failed", "interrupted"])
 def test_the_end_is_final(end: str, timeline: Timeline) -> None:
     """Whatever still runs after the end does not bring the run back to life."""
