@@ -120,9 +120,6 @@ class Courier:
             while True:
                 now = self._clock()
                 self._forget_outlived()
-                if self._retire_before is not None:
-                    before, self._retire_before = self._retire_before, None
-                    return lambda: self._channel.retire(before)
                 if self._deadline is not None and (not self._waiting or self._too_late(now)):
                     return None
                 seconds = self._seconds_to_wait(now)
@@ -130,6 +127,9 @@ class Courier:
                     event = self._first()
                     self._trying_since = now
                     return lambda: self._attempt(event)
+                if self._retire_before is not None:
+                    before, self._retire_before = self._retire_before, None
+                    return lambda: self._channel.retire(before)
                 self._changed.wait(seconds)
 
     def _seconds_to_wait(self, now: float) -> float | None:

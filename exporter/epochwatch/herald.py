@@ -28,8 +28,9 @@ from .trends import Best
 
 NOTES_LIMIT = 64
 FLUSH_SECONDS = 5.0
-# What an earlier run of this name said is let stand until it has surely been delivered.
-RETIRE_AFTER_SECONDS = 300.0
+# What an earlier run of this name said is let stand until it has surely been delivered. No longer: meanwhile it keeps
+# the rules quiet about this run, which may be killed in its first minutes.
+RETIRE_AFTER_SECONDS = 120.0
 # A loss on a device may still be on its way when its epoch ends.
 LOOK_AGAIN_SECONDS = (0.5, 5.0)
 
@@ -228,8 +229,13 @@ class Herald:
             self._look()
         if self._retire_at is not None and now >= self._retire_at:
             self._retire_at = None
-            for courier in self._couriers:
-                courier.retire(self._books.progress.started_at - 1)
+            self._retire()
+
+    def _retire(self) -> None:
+        """Takes back what earlier runs of this name said, as far as it is old enough."""
+        settled = self._books.now() - RETIRE_AFTER_SECONDS
+        for courier in self._couriers:
+            courier.retire(min(self._books.progress.started_at - 1, settled))
 
     def _look_when_due(self) -> None:
         self._look_noted = False
@@ -266,6 +272,7 @@ class Herald:
         at = self._books.progress.started_at
         planned = self._books.progress.planned_epochs
         self._send(events.started(at, details, self._gpus(), planned, self._restarts))
+        self._retire()
 
     def _tell_own(self, at: float, title: str, text: str, severity: str) -> None:
         self._own_events[title, text] += 1
