@@ -27,6 +27,7 @@ PLAIN = ("Content-Type", "text/plain; charset=utf-8")
 
 # Someone who reads the page twice by hand is no scraper of a millisecond's interval.
 SHORTEST_INTERVAL_SECONDS = 1.0
+UNKNOWN_INTERVAL_SECONDS = 30.0
 
 
 class Scrapes:
@@ -56,13 +57,13 @@ class Scrapes:
         return seconds > 0 and self._seen.wait(seconds)
 
     def longest_wait_seconds(self, longest_seconds: float) -> float:
-        """Gives twice the usual interval, and `longest_seconds` while only one scrape is known or at most.
+        """Gives twice the usual interval, `longest_seconds` at most; while only one scrape is known, 30 s at most.
 
         Gives 0 if there never was a scrape, or if the last three are overdue.
         """
         at = list(self._at)
         if len(at) < 2:
-            return longest_seconds if at else 0.0
+            return min(longest_seconds, UNKNOWN_INTERVAL_SECONDS) if at else 0.0
         interval = max(median(later - earlier for earlier, later in pairwise(at)), SHORTEST_INTERVAL_SECONDS)
         if self._clock() - at[-1] > 3 * interval:
             return 0.0

@@ -32,6 +32,8 @@ from .sources import ExporterSource, TrainingSource
 from .troubles import LOGGER
 
 HOLD_SECONDS = 30.0
+# For a scrape each minute: an end in order that nobody has seen looks like a sudden death.
+FINISHED_HOLD_SECONDS = 75.0
 STUCK_HOLD_SECONDS = 5.0
 LAST_PORT = 65535
 GPU_NAMES_SECONDS = 1.5
@@ -132,7 +134,8 @@ class Session:
             self.books.close(state)
             self._tell_end(state, error)
             if hold:
-                self._scrapes.wait_for_next(STUCK_HOLD_SECONDS if stuck else HOLD_SECONDS)
+                longest_seconds = FINISHED_HOLD_SECONDS if state == "finished" else HOLD_SECONDS
+                self._scrapes.wait_for_next(STUCK_HOLD_SECONDS if stuck else longest_seconds)
         except KeyboardInterrupt:
             # The user does not want to wait; the exception that ended the run goes on.
             LOGGER.warning("run %s: %s; not waiting for the last scrape", self.books.settings.run, state)

@@ -215,6 +215,7 @@ class Seconds:
     [
         ([], 100.0, 0.0),
         ([95.0], 100.0, 30.0),
+        ([40.0, 100.0], 105.0, 75.0),
         ([70.0, 85.0, 100.0], 105.0, 30.0),
         ([90.0, 95.0, 100.0], 105.0, 10.0),
         ([99.9, 99.95, 100.0], 100.0, 2.0),
@@ -223,20 +224,21 @@ class Seconds:
     ids=[
         "never scraped",
         "scraped once",
-        "30 s at most",
+        "the longest at most",
+        "usual",
         "twice the interval",
         "read twice by hand",
         "scraper gone",
     ],
 )
 def test_the_wait_for_a_scrape_is_bounded(scraped_at: list[float], asked_at: float, seconds: float) -> None:
-    """It lasts twice the interval seen, the longest allowed if none was seen, and nothing without a scraper."""
+    """It lasts twice the interval seen, half a minute if none was seen, and nothing without a scraper."""
     clock = Seconds()
     scrapes = Scrapes(clock)
     for clock.now in scraped_at:
         scrapes.begin()()
     clock.now = asked_at
-    assert scrapes.longest_wait_seconds(30.0) == seconds
+    assert scrapes.longest_wait_seconds(75.0) == seconds
 
 
 def test_a_wait_without_a_scrape_ends() -> None:

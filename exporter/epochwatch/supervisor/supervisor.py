@@ -33,7 +33,7 @@ from .runner import Runner
 from .signals import ENDING_SIGNALS, Signals
 
 PORT = 9401
-HOLD_SECONDS = 30.0
+HOLD_SECONDS = 75.0
 
 # What of the environment is the supervisor's as well as the training's; the rest of EPOCHWATCH_* is the training's.
 SHARED = (
@@ -138,7 +138,7 @@ class Supervisor:
         """Tells what is left to tell, and serves no more.
 
         Args:
-            hold: Whether to show the end until it was scraped: two scrape intervals at most, 30 s at most, not at all
+            hold: Whether to show the end until it was scraped: two scrape intervals at most, 75 s at most, not at all
                 if nobody ever scraped.
             signals: Any of these ends the wait.
         """
