@@ -96,6 +96,7 @@ def test_phases_are_states_with_their_time(start: Start) -> None:
     assert seen.value("training_phase_seconds_total", phase="checkpoint")
     assert abs(time.time() - (seen.value("training_last_checkpoint_timestamp_seconds") or 0)) < 10
     assert seen.value("training_checkpoint_interval_seconds") is None
+    time.sleep(1.1)  # or it would be another file of the same checkpoint
     with run.phase("checkpointing"):
         pass
     assert scrape(run).value("training_checkpoint_interval_seconds") is not None
