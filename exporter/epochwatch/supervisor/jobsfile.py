@@ -63,6 +63,7 @@ class _Reader:
     path: Path
     problems: list[tuple[int, str]] = field(default_factory=list)
     lines: dict[str, int] = field(default_factory=dict)
+    refused: set[str] = field(default_factory=set)
 
     def file(self, node: yaml.Node | None) -> JobsFile:
         given = {} if node is None else self._mapping("", node, _FILE_KEYS)
@@ -82,7 +83,8 @@ class _Reader:
     def _jobs(self, node: yaml.Node, common: Mapping[str, Any]) -> Iterator[JobSpec]:
         for name, entry in self._entries("jobs", node):
             place = f"jobs.{name}"
-            values = {**common, **self._mapping(place, entry, _JOB_KEYS)}
+            own = {} if _is_empty(entry) else self._mapping(place, entry, _JOB_KEYS)
+            values = {**common, **own}
             missing = [key for key in ("schedule", "command") if not self._has(place, key, values)]
             if not missing:
                 yield from self._job(place, name, values)
@@ -103,17 +105,22 @@ class _Reader:
             yield spec
 
     def _has(self, place: str, key: str, values: Mapping[str, Any]) -> bool:
-        if key not in values and f"{place}.{key}" not in self.lines:
+        if key not in values and f"{place}.{key}" not in self.refused:
             self._refuse(f"{place}.{key}", f"is missing; write {_EXAMPLES[key]}")
         return key in values
 
     def _mapping(self, place: str, node: yaml.Node, keys: Keys) -> dict[str, Any]:
-        """Gives a mapping's values by their inner names; what is wrong is noted and left out."""
+        """Gives a mapping's values by their inner names; what is wrong is noted and left out.
+
+        A key that is left empty counts as not given.
+        """
         values = {}
         for key, value in self._entries(place, node):
             here = f"{place}.{key}" if place else key
             if key not in keys:
                 self._refuse(here, f"unknown key; {_hint(key, keys)}")
+                continue
+            if _is_empty(value):
                 continue
             name, read = keys[key]
             try:
@@ -123,7 +130,7 @@ class _Reader:
         return values
 
     def _entries(self, place: str, node: yaml.Node) -> Iterator[tuple[str, yaml.Node]]:
-        """Gives the keys of a mapping and their values; one that is left empty counts as not given."""
+        """Gives the keys of a mapping and their values."""
         if not isinstance(node, yaml.MappingNode):
             self.lines.setdefault(place, node.start_mark.line + 1)
             self._refuse(place, "must be a mapping of keys")
@@ -136,7 +143,7 @@ class _Reader:
             self.lines[here] = key_node.start_mark.line + 1
             if own.count(key) > 1:
                 self._refuse(here, "stands here twice; keep one of them")
-            elif value.tag != "tag:yaml.org,2002:null":
+            else:
                 yield key, value
 
     def _merge(self, place: str, node: yaml.MappingNode) -> None:
@@ -150,12 +157,17 @@ class _Reader:
             self._refuse(here, "must bring in a mapping by its anchor, as in <<: *common")
 
     def _refuse(self, place: str, message: str) -> None:
+        self.refused.add(place)
         known = place
         while known and known not in self.lines:
             known = known.rpartition(".")[0]
         self.problems.append(
             (self.lines.get(known, 1), f"{place.removesuffix('.')}: {message}".removeprefix(": "))
         )
+
+
+def _is_empty(node: yaml.Node) -> bool:
+    return bool(node.tag == "tag:yaml.org,2002:null")
 
 
 def _text(node: yaml.Node) -> str:

@@ -8,7 +8,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import click
@@ -26,10 +26,12 @@ from .scheduledjob import ScheduledJob
 from .scheduler import Scheduler
 from .signals import Signals, received, suspendable
 from .spawn import hold_standard_streams
-from .statefile import default_directory, states
-from .supervisor import PORT, Supervisor, read_settings
+from .statefile import check_name, default_directory, states
+from .supervisor import PORT, Supervisor, check_usable, read_settings
 
 STARTS_SHOWN = 3
+# What a scheduler cannot change while it runs, of what its file and flags say.
+FIXED = ("port", "addr", "alertmanager_url", "notify", "language", "labels")
 HEEDED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
 
 state_dir_option = click.option(
@@ -38,6 +40,34 @@ state_dir_option = click.option(
     envvar="EPOCHWATCH_STATE_DIR",
     help="Where it is kept what became of each job.  [default: ~/.local/state/epochwatch]",
 )
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a scheduler goes by."""
+
+    jobs: Sequence[JobSpec]
+    settings: Settings
+    directory: Path
+
+    @classmethod
+    def read(cls, file: Path, state_dir: Path | None, given: Mapping[str, object]) -> Plan:
+        """Takes a file and what was given besides, which wins, and gives what a scheduler could begin with.
+
+        Raises:
+            EpochwatchError: If anything in it cannot be used.
+        """
+        read = jobsfile.load(file)
+        settings = read_settings({"run": "jobs", "port": PORT, **read.settings, **given}, os.environ)
+        check_usable(settings, os.environ)
+        for spec in read.jobs:
+            check_name(spec.name)
+        return cls(read.jobs, settings, state_dir or read.state_dir or default_directory(os.environ))
+
+    def differences(self, other: Plan) -> list[str]:
+        """Gives the keys, but for the jobs, in which another plan differs."""
+        changed = [name for name in FIXED if getattr(self.settings, name) != getattr(other.settings, name)]
+        return changed if self.directory == other.directory else ["state_dir", *changed]
 
 
 @click.command(context_settings={"show_default": True, "max_content_width": 100})
@@ -70,15 +100,20 @@ def schedule(file: Path, state_dir: Path | None, check: bool, **options: object)
     than that it is missed, told, and the next regular one is waited for.
     """
     logging.basicConfig(format="epochwatch: %(message)s", level=logging.WARNING)
+    given = {name: value for name, value in options.items() if value is not None}
     try:
-        read = jobsfile.load(file)
+        plan = Plan.read(file, state_dir, given)
         if check:
-            _say_next_starts(read.jobs, time.time())
+            _say_next_starts(plan.jobs, time.time())
             return
-        given = {name: value for name, value in options.items() if value is not None}
-        settings = read_settings({"run": "jobs", "port": PORT, **read.settings, **given}, os.environ)
-        directory = state_dir or read.state_dir or default_directory(os.environ)
-        serve_schedule(read.jobs, settings, directory, reload=lambda: jobsfile.load(file).jobs)
+
+        def reload() -> Sequence[JobSpec]:
+            again = Plan.read(file, state_dir, given)
+            for key in plan.differences(again):
+                LOGGER.warning("%s: %s has changed; it takes a restart", file, key)
+            return again.jobs
+
+        serve_schedule(plan.jobs, plan.settings, plan.directory, reload)
     except EpochwatchError as error:
         raise click.ClickException(str(error)) from None
 

@@ -27,6 +27,19 @@ _TEXTS = ("schedule", "timezone", "last_outcome")
 _COUNTS = ("runs", "log_matches")
 
 
+def check_name(job: str) -> None:
+    """Looks whether a job's name can be one of a file.
+
+    Raises:
+        StateError: If it cannot.
+    """
+    if "/" in job or job.startswith(".") or len(os.fsencode(job)) > NAME_LIMIT_BYTES:
+        raise StateError(
+            f"job {job!r} cannot name a file: give a name without '/', that starts with no '.' and has at "
+            f"most {NAME_LIMIT_BYTES} bytes"
+        )
+
+
 class StateFile:
     """The file of one job in the state directory.
 
@@ -35,11 +48,7 @@ class StateFile:
     """
 
     def __init__(self, directory: Path, job: str) -> None:
-        if "/" in job or job.startswith(".") or len(os.fsencode(job)) > NAME_LIMIT_BYTES:
-            raise StateError(
-                f"job {job!r} cannot name a file: give a name without '/', that starts with no '.' and has at "
-                f"most {NAME_LIMIT_BYTES} bytes"
-            )
+        check_name(job)
         self.path = directory / f"{job}{SUFFIX}"
         self._job = job
         try:

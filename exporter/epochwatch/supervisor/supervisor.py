@@ -18,6 +18,7 @@ from ..identity import reachable_target
 from ..launch import read_launch
 from ..listening import listen, tls_context
 from ..notify import alertmanagers, robots
+from ..outcome import Channel
 from ..pages import Pages, Scrapes
 from ..ranks import Place
 from ..server import Server
@@ -60,6 +61,33 @@ def read_settings(arguments: Mapping[str, object], environ: Mapping[str, str]) -
     shared = {f"EPOCHWATCH_{name.upper()}" for name in SHARED}
     own = {name: value for name, value in environ.items() if name in shared}
     return Settings.read(arguments, own)
+
+
+def check_usable(settings: Settings, environ: Mapping[str, str]) -> None:
+    """Looks whether a supervisor could begin with these settings, here and now; takes no port and starts nothing.
+
+    Raises:
+        ServeError: If the address cannot be served on.
+        SettingsError: If a robot's address is not there or cannot be right.
+    """
+    listen(settings.addr, 0).close()
+    if settings.tls_cert is not None:
+        tls_context(settings.tls_cert, settings.tls_key)
+    channels_to(settings, environ, "")
+
+
+def channels_to(settings: Settings, environ: Mapping[str, str], url: str) -> list[Channel]:
+    """Gives a channel to everybody who is to be told of jobs.
+
+    Args:
+        url: Address of the supervisor's endpoint.
+
+    Raises:
+        SettingsError: If a robot's address is not there or cannot be right.
+    """
+    place = Place()
+    spokesman = Spokesman(place, read_launch(place, environ))
+    return [*alertmanagers(settings, spokesman, url), *robots(settings, spokesman, url, environ)]
 
 
 class Supervisor:
@@ -184,12 +212,7 @@ class Supervisor:
             )
 
     def _make_herald(self, settings: Settings, environ: Mapping[str, str]) -> JobHerald:
-        place = Place()
-        spokesman = Spokesman(place, read_launch(place, environ))
-        channels = [
-            *alertmanagers(settings, spokesman, self.url),
-            *robots(settings, spokesman, self.url, environ),
-        ]
+        channels = channels_to(settings, environ, self.url)
         couriers = [Courier(channel, self.troubles) for channel in channels]
         return JobHerald(couriers, environ=environ, secrets=list(_secrets(settings)))
 

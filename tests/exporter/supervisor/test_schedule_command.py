@@ -97,6 +97,33 @@ def test_the_file_is_read_again_at_sighup(scheduling: Scheduling) -> None:
     assert process.returncode == 0
 
 
+def test_what_stands_beside_the_jobs_at_sighup(scheduling: Scheduling) -> None:
+    """A mistake there changes no job either; a change is said to take a restart, unless a flag decides."""
+    scheduling.write(a="true")
+    process = scheduling.start()
+    scheduling.until(lambda: 'job_name="a"' in scheduling.metrics())
+    for beside in (
+        {"notify": "dingtlk"},
+        {"port": 1, "alertmanager_url": "http://127.0.0.1:9", "labels": {"team": "vision"}},
+    ):
+        scheduling.write(b="true", **({} if "notify" in beside else {"c": "true"}))
+        scheduling.file.write_text(json.dumps(json.loads(scheduling.file.read_text()) | beside))
+        process.send_signal(signal.SIGHUP)
+        time.sleep(0.5)
+    scheduling.until(lambda: 'job_name="c"' in scheduling.metrics())
+    process.send_signal(signal.SIGTERM)
+    output, _ = process.communicate(timeout=20)
+
+    assert "stay as they are where this is about them: notify must be 'dingtalk'" in output
+    assert [line for line in output.splitlines() if "jobs read again" in line] == [
+        "epochwatch: jobs read again: b, c"
+    ]
+    assert [line.rpartition("jobs.yml: ")[2] for line in output.splitlines() if "has changed" in line] == [
+        "alertmanager_url has changed; it takes a restart",
+        "labels has changed; it takes a restart",
+    ]
+
+
 @pytest.mark.skipif(
     os.geteuid() != 0 or shutil.which("unshare") is None, reason="needs a PID namespace of its own"
 )
@@ -129,23 +156,61 @@ def test_process_one_of_a_container(scheduling: Scheduling) -> None:
             "time zone 'Mars' is not known",
         ),
         (
-            "state_dir: /proc/none\njobs: {a: {schedule: '@daily', command: 'true'}}",
-            "/proc/none cannot be used",
-        ),
-        (
             "port: 99999\njobs: {a: {schedule: '@daily', command: 'true'}}",
             "port must be a whole number from 0 to",
         ),
+        (
+            "alertmanager_url: alertmanager:9093\njobs: {a: {schedule: '@daily', command: 'true'}}",
+            "alertmanager_url must be an http:// or https:// address",
+        ),
+        (
+            "notify: dingtlk\njobs: {a: {schedule: '@daily', command: 'true'}}",
+            "notify must be 'dingtalk' or 'feishu' or 'wecom'",
+        ),
+        (
+            "notify: dingtalk\njobs: {a: {schedule: '@daily', command: 'true'}}",
+            "notify='dingtalk' needs the robot's address in the environment: set DINGTALK_WEBHOOK",
+        ),
+        (
+            "labels: {run: x}\njobs: {a: {schedule: '@daily', command: 'true'}}",
+            "labels must not use a name that epochwatch or Prometheus uses itself",
+        ),
+        (
+            "language: de\njobs: {a: {schedule: '@daily', command: 'true'}}",
+            'language must be "zh" or "en"',
+        ),
+        (
+            "addr: nohost.invalid\njobs: {a: {schedule: '@daily', command: 'true'}}",
+            "cannot serve on addr='nohost.invalid'",
+        ),
+        (
+            f"jobs: {{{'训' * 90}: {{schedule: '@daily', command: 'true'}}}}",
+            "cannot name a file: give a name",
+        ),
     ],
 )
-def test_wrong_files_end_it_at_once(scheduling: Scheduling, text: str, said: str) -> None:
-    """A mistake ends the command with 1 and one clear message, no traceback."""
+@pytest.mark.parametrize("flags", [(), ("--check",)], ids=["start", "check"])
+def test_wrong_files_end_it_at_once(
+    scheduling: Scheduling, flags: tuple[str, ...], text: str, said: str
+) -> None:
+    """A mistake ends the command with 1 and one clear message, no traceback; --check refuses it as a start does."""
     scheduling.file.write_text(text)
     done = subprocess.run(
-        [EPOCHWATCH, "schedule", str(scheduling.file)], capture_output=True, text=True, check=False
+        [EPOCHWATCH, "schedule", *flags, str(scheduling.file)], capture_output=True, text=True, check=False
     )
 
     assert said in done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stdout == ""
+    assert done.returncode == 1
+
+
+def test_a_state_directory_that_cannot_be_made(scheduling: Scheduling) -> None:
+    """A start is refused with 1 and says which it is."""
+    scheduling.file.write_text("state_dir: /proc/none\njobs: {a: {schedule: '@daily', command: 'true'}}")
+    done = subprocess.run(scheduling.command(), capture_output=True, text=True, check=False)
+
+    assert "/proc/none cannot be used" in done.stderr
     assert "Traceback" not in done.stderr
     assert done.returncode == 1
 
