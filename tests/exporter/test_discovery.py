@@ -294,7 +294,7 @@ with epochwatch.start("ddp", port=0, addr="127.0.0.1", targets_dir=sys.argv[1], 
         began = time.perf_counter()
         with run.part("forward"):
             if rank == 1:
-                time.sleep(0.02)  # the straggler
+                time.sleep(0.1)  # the straggler
             loss = model(torch.randn(16, 8)).square().mean()
         with run.part("backward"):
             loss.backward()
@@ -351,7 +351,7 @@ def test_two_ranks_are_two_targets_with_their_own_times(tmp_path: Path) -> None:
             rank: seen.value("training_step_part_seconds_total", part="forward") or 0
             for rank, seen in ranks.items()
         }
-        assert forward["1"] > 0.3 > forward["0"] * 1.5
+        assert forward["1"] > 2 > forward["0"] * 1.5
         (tmp_path / "done").touch()
         assert launched.wait(60) == 0, launched.communicate()[1]
     finally:
