@@ -178,6 +178,16 @@ class Herald:
         if self._chronicle is not None:
             self._chronicle.close(deadline)
 
+    def replaced(self) -> None:
+        """Takes that a run of the same name begins, whose start is told and not this one's end; waits for nothing."""
+        if self._inert or not self._started or self._ended_at is not None:
+            return
+        self._ended_at = self._clock()
+        if self._chronicle is not None:
+            self._chronicle.conclude("interrupted", self._books.now())
+        self._notes.put(None)
+        threading.Thread(target=self.close, name="epochwatch-herald-flush", daemon=True).start()
+
     def drop(self) -> None:
         """Ends without waiting; what is not told by now is not told."""
         if not self._inert and self._started:

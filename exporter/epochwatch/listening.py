@@ -13,8 +13,11 @@ from .troubles import LOGGER
 BACKLOG = 128
 
 
-def listen(addr: str, port: int) -> socket.socket:
+def listen(addr: str, port: int, holder: str | None = None) -> socket.socket:
     """Gives a listening socket on `addr`, on `port` or, if that cannot be had, on a free one.
+
+    Args:
+        holder: The run of this process that serves on `port`, if one does.
 
     Raises:
         ServeError: If `addr` is none of this machine's addresses.
@@ -29,7 +32,7 @@ def listen(addr: str, port: int) -> socket.socket:
     try:
         # A restart must not wait for the old connections' TIME_WAIT.
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        _bind(listener, addr, target)
+        _bind(listener, addr, target, holder)
         listener.listen(BACKLOG)
         listener.setblocking(False)
     except BaseException:
@@ -58,7 +61,7 @@ def tls_context(cert: Path, key: Path | None) -> ssl.SSLContext:
     return context
 
 
-def _bind(listener: socket.socket, addr: str, target: tuple[object, ...]) -> None:
+def _bind(listener: socket.socket, addr: str, target: tuple[object, ...], holder: str | None) -> None:
     port = target[1]
     try:
         listener.bind(target)
@@ -67,6 +70,8 @@ def _bind(listener: socket.socket, addr: str, target: tuple[object, ...]) -> Non
             raise _no_such_address(addr, error) from error
         listener.bind((target[0], 0, *target[2:]))
         why = "is taken" if error.errno == errno.EADDRINUSE else "needs rights this process has not"
+        if holder is not None:
+            why = f"is held by run {holder!r} of this process, until its finish() is called"
         LOGGER.warning("port %s %s; serving on port %s", port, why, listener.getsockname()[1])
 
 

@@ -6,6 +6,7 @@ Whatever goes wrong after `start` is counted and logged; nothing of it reaches t
 from __future__ import annotations
 
 import os
+import threading
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import count
@@ -22,12 +23,16 @@ from .events import SEVERITIES
 from .failure import exception_kind
 from .ledger import TRAIN, EpochEnd, EpochStart
 from .loops import Batches, During, Part
+from .neighbours import Neighbours
+from .ranks import read_place
 from .session import Session
 from .settings import Settings
 from .troubles import LOGGER, is_name
 
 Batch = TypeVar("Batch")
 PHASE_STATES = ("evaluating", "checkpointing")
+# Of the process and not of a run: what serves here, and until when.
+_NEIGHBOURS = Neighbours()
 
 
 def start(
@@ -61,6 +66,9 @@ def start(
     registry: CollectorRegistry | None = None,
 ) -> Run:
     """Takes the name of a run and what is to be known of it, and gives its handle; /metrics is up on return.
+
+    Started again under the same name, by the same thread, as a notebook's cell is, it replaces the run that was not
+    finished, which ends as interrupted. Runs that go on side by side have names of their own.
 
     Every argument but `registry` may also come as EPOCHWATCH_<NAME>; arguments win.
 
@@ -107,8 +115,10 @@ def start(
     arguments = dict(locals())
     arguments.pop("registry")
     settings = Settings.read(arguments, os.environ)
-    session = Session(settings, os.environ, registry)
+    _NEIGHBOURS.make_way(settings.run, read_place(os.environ).rank, threading.get_ident())
+    session = Session(settings, os.environ, registry, _NEIGHBOURS.ports())
     session.start()
+    _NEIGHBOURS.add(session)
     return Run(session.books, session)
 
 
@@ -142,6 +152,8 @@ class Run:
             dropped.atexit = False
 
     def __enter__(self) -> Run:
+        if self._session is not None:
+            self._session.entered = True
         return self
 
     def __exit__(

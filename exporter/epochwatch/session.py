@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import socket
 import sys
+import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from prometheus_client import CollectorRegistry
@@ -42,16 +44,25 @@ GPU_NAMES_SECONDS = 1.5
 class Session:
     """Everything that serves one run and notices its end.
 
+    Args:
+        held: The ports that other runs of this process serve on, and their names.
+
     Raises:
         ServeError: If the address cannot be served on.
     """
 
     def __init__(
-        self, settings: Settings, environ: Mapping[str, str], registry: CollectorRegistry | None
+        self,
+        settings: Settings,
+        environ: Mapping[str, str],
+        registry: CollectorRegistry | None,
+        held: Mapping[int, str] = MappingProxyType({}),
     ) -> None:
         self.books = books = Books(settings)
-        self.ended = False
-        place, host, pid = read_place(environ), socket.gethostname(), os.getpid()
+        self.ended = self.entered = False
+        self.thread = threading.get_ident()
+        self.place = place = read_place(environ)
+        host, pid = socket.gethostname(), os.getpid()
         self._registry = CollectorRegistry() if registry is None else registry
         self._scrapes = Scrapes()
         self._supervised = supervised.read(environ)
@@ -61,7 +72,8 @@ class Session:
         port = port if port <= LAST_PORT else 0
         tls = None if settings.tls_cert is None else tls_context(settings.tls_cert, settings.tls_key)
         pages = Pages(settings.run, self._registry, self._scrapes, books.troubles, settings.token)
-        self._server = Server(listen(settings.addr, port), pages, tls=tls)
+        self._server = Server(listen(settings.addr, port, held.get(port)), pages, tls=tls)
+        self.port = self._server.port
         self.target = reachable_target(settings.addr, self._server.port, settings.advertise, offset)
         self.url = f"{'http' if tls is None else 'https'}://{self.target}"
         report = books.troubles.report_exception
@@ -143,7 +155,22 @@ class Session:
         except Exception as error:
             self.books.troubles.report_exception("end", error)
         finally:
-            self._stop(flush=patient)
+            if self.herald is None:
+                self._stop(None)
+            else:
+                self._stop(self.herald.close if patient else self.herald.drop)
+
+    def give_way(self) -> None:
+        """Ends the run for one that replaces it: frees the port, and waits for no scrape and no message."""
+        if self.ended:
+            return
+        self.ended = True
+        try:
+            self.books.close("interrupted")
+        except Exception as error:
+            self.books.troubles.report_exception("end", error)
+        finally:
+            self._stop(None if self.herald is None else self.herald.replaced)
 
     def forget_inherited(self) -> None:
         """Makes the copy in a forked child inert: it records nothing and ends nothing."""
@@ -168,10 +195,8 @@ class Session:
     def _gpu_names(self) -> str:
         return "" if self._gpu is None else gpu_names(self._gpu.collect, GPU_NAMES_SECONDS)
 
-    def _stop(self, flush: bool) -> None:
-        stops: list[Callable[[], None]] = []
-        if self.herald is not None:
-            stops.append(self.herald.close if flush else self.herald.drop)
+    def _stop(self, farewell: Callable[[], None] | None) -> None:
+        stops: list[Callable[[], None]] = [] if farewell is None else [farewell]
         stops += [self.end_watch.stop, self._server.close]
         stops.append(lambda: self._registry.unregister(self._collector))
         if self._gpu is not None:

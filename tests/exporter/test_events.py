@@ -6,6 +6,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -50,6 +51,19 @@ def last(receiver: Receiver, name: str) -> dict[str, dict[str, str]]:
     wait_until(lambda: name in names(receiver), 10)
     found: dict[str, dict[str, str]] = [a for a in receiver.alerts() if a["labels"]["alertname"] == name][-1]
     return found
+
+
+def test_a_run_that_is_replaced_is_not_told_as_interrupted(receiver: Receiver, start: Start) -> None:
+    """Started again, the group hears of the new start; what the earlier one had to say is said, without waiting."""
+    receiver.hanging.set()
+    start("notebook", alertmanager_url=receiver.url).event("first", "has been")
+    start("notebook", alertmanager_url=receiver.url)
+    assert "epochwatch-herald-flush" in [thread.name for thread in threading.enumerate()]
+    receiver.hanging.clear()
+    receiver.released.set()
+    wait_until(lambda: sorted(set(names(receiver))) == ["TrainingEvent", "TrainingStarted"], 10)
+    wait_until(lambda: not [t for t in threading.enumerate() if t.name == "epochwatch-herald-flush"])
+    assert "TrainingInterrupted" not in names(receiver)
 
 
 def trained(run: epochwatch.Run, accuracies: list[float]) -> None:

@@ -14,6 +14,7 @@ import time
 import tracemalloc
 import urllib.request
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from prometheus_client import CollectorRegistry, Counter
@@ -357,7 +358,7 @@ def test_one_registry_serves_one_run(start: Start) -> None:
     registry = CollectorRegistry()
     first = start(registry=registry)
     with pytest.raises(epochwatch.SettingsError, match="registry serves a run already"):
-        start(registry=registry)
+        start("second", registry=registry)
     assert scrape(first).state() == ["starting"]
 
 
@@ -409,7 +410,9 @@ def test_two_runs_at_once_have_two_ports(start: Start, caplog: pytest.LogCapture
         second = start("second", port=port)
     moved = int(second.url.rsplit(":", 1)[1])
     assert moved != port
-    assert caplog.messages == [f"port {port} is taken; serving on port {moved}"]
+    assert caplog.messages == [
+        f"port {port} is held by run 'first' of this process, until its finish() is called; serving on port {moved}"
+    ]
     assert scrape(first).value("training_steps_total", run="first") == 0
     assert scrape(second).value("training_steps_total", run="second") == 0
 
@@ -429,6 +432,35 @@ def test_a_dropped_handle_gives_its_port_back(start: Start) -> None:
         assert probe.connect_ex(("127.0.0.1", port)) != 0
     assert scrape(run).state() == ["starting"]
     run._session.end("finished", hold=False)
+
+
+def test_a_cell_run_again_keeps_its_port(
+    start: Start, free_port: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A run of the same name replaces the one that was not finished: each time on the same port, and it is said."""
+    run = start("notebook", port=free_port)
+    for _ in range(3):
+        run.step(loss=1.0)
+        caplog.clear()
+        with caplog.at_level(logging.WARNING, "epochwatch"):
+            run = start("notebook", port=free_port)
+        assert run.url.endswith(f":{free_port}")
+        assert scrape(run).value("training_steps_total") == 0
+        (said,) = caplog.messages
+        assert said.startswith("run notebook is started again: its earlier run in this process")
+    gc.collect()
+    assert scrape(run).state() == ["starting"]
+
+
+def test_runs_side_by_side_stay(start: Start) -> None:
+    """A run of another name, of another thread, or in its `with` block is not replaced."""
+    other = start("other")
+    with ThreadPoolExecutor(1) as pool:
+        threaded = pool.submit(start, "digits").result()
+        with start("digits") as outer:
+            inner = start("digits")
+            assert [scrape(run).state() for run in (other, threaded, outer, inner)] == [["starting"]] * 4
+            outer._session.end("finished", hold=False)
 
 
 @pytest.mark.parametrize("clone", [lambda run: pickle.loads(pickle.dumps(run)), copy.deepcopy, copy.copy])

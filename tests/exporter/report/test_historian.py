@@ -363,6 +363,15 @@ def test_an_end_is_kept_though_the_loop_died_holding_the_ledger(
     assert kept(history)[0].state == "failed"
 
 
+def test_a_run_that_is_replaced_is_kept_as_interrupted(start: Start, tmp_path: Path, undrawn: None) -> None:
+    """Started again under its name before it was finished, it has an end in the history."""
+    start("notebook", history=tmp_path / "runs").step(loss=1.0)
+    history = History(tmp_path / "runs")
+    wait_until(lambda: kept(history))
+    start("notebook", history=tmp_path / "runs")
+    wait_until(lambda: sorted(head.state for head in kept(history)) == ["interrupted", "starting"])
+
+
 KEEPING = """
 import sys, time, epochwatch
 with epochwatch.start("vit", port=0, addr="127.0.0.1", gpu=False) as run:
