@@ -18,7 +18,7 @@ from pathlib import Path
 
 from .books import Books
 from .collector import Reading, Source
-from .errors import HistoryError
+from .errors import HistoryError, UnknownRunError
 from .events import Event
 from .gpu_use import GpuTally
 from .ledger import Ledger, Report
@@ -167,7 +167,13 @@ class Historian:
         baseline = self._books.settings.baseline
         if baseline is not None:
             # Now, and not after a night: what is wrong with it can still be put right.
-            find_baseline(baseline, self._history.heads(), self._history.baselines())
+            try:
+                find_baseline(baseline, self._history.heads(), self._history.baselines())
+            except UnknownRunError as error:
+                self._books.troubles.report(
+                    "history",
+                    f"{error}; the run is kept, and held against the previous run of its name alone",
+                )
 
     def _look(self) -> None:
         """Takes a sample, and keeps what is new."""

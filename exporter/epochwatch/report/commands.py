@@ -22,7 +22,7 @@ from .drawing import INSTALL, can_draw
 from .making import Format, Wish, make, put, usual_place
 from .outline import Language
 from .record import Mode
-from .reference import find, find_baseline, nearest
+from .reference import check_baseline_name, find, find_baseline, nearest
 from .store import History
 from .table import table
 
@@ -145,8 +145,7 @@ def baseline() -> None:
 def set_baseline(history: History, name: str, run: str) -> None:
     """Let baseline NAME be RUN from now on; it is kept however old it gets."""
     heads = history.heads()
-    if any(head.name == name for head in heads):
-        raise HistoryError(f"a run is called {name!r} already; give the baseline another name")
+    check_baseline_name(name, heads)
     head = find(run, heads, history.baselines())
     history.set_baseline(name, head.run_id, time.time())
     click.echo(f"baseline {name} is {head.name} ({head.run_id})")

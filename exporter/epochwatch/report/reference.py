@@ -10,7 +10,8 @@ import difflib
 import re
 from collections.abc import Iterable, Mapping, Sequence
 
-from epochwatch.errors import UnknownRunError
+from epochwatch.errors import HistoryError, UnknownRunError
+from epochwatch.troubles import NAME_LIMIT, is_name
 
 from .record import Head
 
@@ -25,6 +26,8 @@ def find(reference: str, heads: Sequence[Head], baselines: Mapping[str, str]) ->
     Raises:
         UnknownRunError: If there is none, or several begin so; names the ones that are there, nearest first.
     """
+    if not reference.strip():  # as an unset variable makes it; no name, even where an older history has one
+        raise _unknown(reference, heads, baselines)
     by_id = {head.run_id: head for head in heads}
     if reference in by_id:
         return by_id[reference]
@@ -38,12 +41,36 @@ def find(reference: str, heads: Sequence[Head], baselines: Mapping[str, str]) ->
     begun = [head for head in heads if head.run_id.startswith(reference)]
     if len(reference) >= SHORTEST_PREFIX and len(begun) == 1:
         return begun[0]
-    if len(begun) > 1 and reference:
+    if len(begun) > 1:
         ids = ", ".join(head.run_id for head in begun[:NAMED_LIMIT])
         raise UnknownRunError(f"{reference!r} begins the ids of several runs: {ids}; give more of it")
-    raise UnknownRunError(
-        f"no run or baseline is called {reference!r}; {_known(reference, heads, baselines)}"
-    )
+    raise _unknown(reference, heads, baselines)
+
+
+def check_baseline_name(name: str, heads: Sequence[Head]) -> None:
+    """Looks whether a baseline may have this name: one that says nothing else to `find`.
+
+    Raises:
+        HistoryError: If it may not.
+    """
+    if not name.strip():
+        raise HistoryError(
+            f"a baseline must have a name, and {name!r} is none; is a variable empty? Give a name as in v1.0"
+        )
+    if not is_name(name) or name != name.strip():
+        raise HistoryError(
+            f"a baseline cannot be called {name!a}: give one line of at most {NAME_LIMIT} printable "
+            "characters, without spaces around it"
+        )
+    if _BACK.fullmatch(name):
+        raise HistoryError(
+            f"a baseline cannot be called {name!r}, which means an earlier run; give a name that does not end in ~ "
+            "and a number"
+        )
+    if any(head.name == name for head in heads):
+        raise HistoryError(f"a run is called {name!r} already; give the baseline another name")
+    if len(name) >= SHORTEST_PREFIX and any(head.run_id.startswith(name) for head in heads):
+        raise HistoryError(f"a run's id begins with {name!r}; give the baseline another name")
 
 
 def find_baseline(name: str, heads: Sequence[Head], baselines: Mapping[str, str]) -> Head:
@@ -88,6 +115,12 @@ def _counted_back(name: str, back: int, heads: Sequence[Head]) -> Head:
             f"the oldest is {name}~{len(named) - 1}"
         )
     return named[back]
+
+
+def _unknown(reference: str, heads: Sequence[Head], baselines: Mapping[str, str]) -> UnknownRunError:
+    return UnknownRunError(
+        f"no run or baseline is called {reference!r}; {_known(reference, heads, baselines)}"
+    )
 
 
 def _known(wanted: str, heads: Sequence[Head], baselines: Mapping[str, str]) -> str:

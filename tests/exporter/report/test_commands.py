@@ -132,6 +132,24 @@ def test_baselines_are_set_listed_and_removed(two_runs: tuple[str, str], command
             ("baseline", "set", "digits", "digits"),
             "a run is called 'digits' already; give the baseline another name",
         ),
+        (
+            ("baseline", "set", "", "digits"),
+            "a baseline must have a name, and '' is none; is a variable empty?",
+        ),
+        (("baseline", "set", "  ", "digits"), "a baseline must have a name, and '  ' is none"),
+        (
+            ("baseline", "set", "v1\n", "digits"),
+            r"a baseline cannot be called 'v1\n': give one line of at most",
+        ),
+        (("baseline", "set", "v1\x1b[m", "digits"), r"a baseline cannot be called 'v1\x1b[m'"),
+        (("baseline", "set", " v1", "digits"), "a baseline cannot be called ' v1'"),
+        (("baseline", "set", "v" * 201, "digits"), "a baseline cannot be called 'vvv"),
+        (
+            ("baseline", "set", "digits~1", "digits"),
+            "a baseline cannot be called 'digits~1', which means an earlier run",
+        ),
+        (("compare", "", "digits"), "no run or baseline is called ''; known are: digits"),
+        (("compare", "digits", " "), "no run or baseline is called ' '; known are: digits"),
         (("baseline", "set", "v1", "resnet"), "no run or baseline is called 'resnet'; known are: digits"),
         (("baseline", "remove", "v1"), "there is no baseline 'v1'; known baselines: none"),
         (("runs", "resnet"), "no run or baseline is called 'resnet'"),
@@ -144,6 +162,26 @@ def test_what_is_wrong_is_told_with_exit_code_2(
     result = command(*arguments)
     assert (result.exit_code, result.stdout) == (2, "")
     assert result.stderr.startswith(f"Error: {said}")
+
+
+def test_a_baseline_does_not_hide_a_run(two_runs: tuple[str, str], command: Command) -> None:
+    """The beginning of a run's id goes on meaning that run."""
+    old, _ = two_runs
+    result = command("baseline", "set", old[:8], "digits")
+    assert (result.exit_code, result.stderr) == (
+        2,
+        f"Error: a run's id begins with '{old[:8]}'; give the baseline another name\n",
+    )
+
+
+def test_a_nameless_baseline_of_an_older_history_is_none(
+    two_runs: tuple[str, str], history: History, command: Command
+) -> None:
+    """A gate whose variable is empty passes nothing, and the baseline can be removed."""
+    history.set_baseline("", two_runs[0], 0.0)
+    assert command("compare", "", "digits").exit_code == 2
+    assert command("report", "digits", "--baseline", "").exit_code == 2
+    assert command("baseline", "remove", "").exit_code == 0
 
 
 def test_without_a_history_the_commands_say_how_to_get_one(history: History, command: Command) -> None:

@@ -317,6 +317,7 @@ def test_a_baseline_that_does_not_exist_is_said_at_the_start(
     with start("vit", **settings, baseline="v1.1") as run:
         wait_until(lambda: "there is no baseline 'v1.1'; known baselines: v1.0" in caplog.text)
         trained(run, [0.6])
+    assert "v1.0; the run is kept, and held against the previous run of its name alone" in caplog.text
     told = receiver.alerts()[-1]["annotations"]
     assert "there is no baseline 'v1.1'; known baselines: v1.0" in told["description"].splitlines()
     assert "没有名为 v1.1 的基线；已有基线：v1.0" in told["description_zh"].splitlines()
