@@ -163,6 +163,9 @@ class Bridge:
                 self.metrics.reload_ok.set(0)
                 log.error("the configuration was not reloaded, the old one stays: %s", error)
                 raise
+            except Exception:
+                self.metrics.reload_ok.set(0)
+                raise
             self._replace(wiring)
             self.metrics.reload_ok.set(1)
             log.info("configuration reloaded: receivers %s", ", ".join(sorted(wiring.settings.receivers)))

@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 import click
 
 from alertbridge.cli_options import config_option, read_settings, teaching_errors, with_overrides
-from alertbridge.errors import WebhookError
+from alertbridge.errors import ConfigError, WebhookError
 from alertbridge.outbox.database import Database
 from alertbridge.outbox.outbox import Outbox
 from alertbridge.outbox.upkeep import Entry
@@ -45,7 +45,8 @@ def list_entries(
     for entry in found:
         click.echo(_line(entry, timezone))
     if not found:
-        click.echo(f"nothing in the outbox is {' or '.join(states)}")
+        of_receiver = "" if receiver is None else f" of receiver {receiver!r}"
+        click.echo(f"nothing{of_receiver} in the outbox is {' or '.join(states)}")
 
 
 @outbox.command()
@@ -58,6 +59,8 @@ def retry(config: Path | None, storage: str | None, all_of_them: bool, ids: tupl
     """Lets dead letters be sent again. A running bridge sees them within a second."""
     address, _ = _storage_and_timezone(config, storage)
     count = _outbox(address).retry(_chosen(ids, all_of_them))
+    if ids and not count:
+        raise _nothing_done(ids, "a dead letter")
     click.echo(f"{count} dead letters wait to be sent again")
 
 
@@ -71,6 +74,8 @@ def drop(config: Path | None, storage: str | None, all_of_them: bool, ids: tuple
     """Deletes dead or waiting notifications for good."""
     address, _ = _storage_and_timezone(config, storage)
     count = _outbox(address).drop(_chosen(ids, all_of_them))
+    if ids and not count:
+        raise _nothing_done(ids, "dead or waiting")
     click.echo(f"{count} notifications deleted")
 
 
@@ -84,8 +89,20 @@ def _storage_and_timezone(config: Path | None, storage: str | None) -> tuple[Sec
 
 def _outbox(storage: Secret) -> Outbox:
     store = Outbox(Database(storage))
+    path = store.database.path
+    if path is not None and not path.is_file():
+        raise ConfigError(
+            f"there is no outbox at {path.absolute()}; run this where the bridge runs, or name its file with "
+            "--storage sqlite:////FILE"
+        )
     store.database.open()
     return store
+
+
+def _nothing_done(ids: tuple[int, ...], states: str) -> ConfigError:
+    return ConfigError(
+        f"none of {', '.join(map(str, ids))} is {states}; alertbridge outbox list shows which are"
+    )
 
 
 def _chosen(ids: tuple[int, ...], all_of_them: bool) -> tuple[int, ...] | None:

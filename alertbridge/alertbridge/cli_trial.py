@@ -13,7 +13,7 @@ import click
 
 from alertbridge.cli_options import config_option, read_settings, teaching_errors
 from alertbridge.errors import ConfigError
-from alertbridge.robots.outcome import Delivered
+from alertbridge.robots.outcome import Delivered, Later, Limited, Never
 from alertbridge.settings import Settings
 from alertbridge.telling import Teller, example
 from alertbridge.webhook import parse
@@ -54,9 +54,13 @@ def send_test(config: Path | None, receiver: str) -> None:
             click.echo(f"{robot.name} of {name}: delivered (errcode {outcome.errcode})")
         else:
             failed = True
-            click.echo(f"{robot.name} of {name}: not delivered: {outcome.errcode}: {outcome.reason}")
+            click.echo(f"{robot.name} of {name}: not delivered: {_said(outcome)}")
     if failed:
         sys.exit(1)
+
+
+def _said(outcome: Later | Limited | Never) -> str:
+    return outcome.reason if outcome.errcode is None else f"{outcome.errcode}: {outcome.reason}"
 
 
 def _receiver(settings: Settings, name: str | None) -> str:

@@ -17,7 +17,7 @@ from alertbridge.robots.address import foreign_host
 from alertbridge.serving import serve as serve_app
 from alertbridge.settings import Settings
 from alertbridge.telling import Teller
-from alertbridge.wiring import members_of
+from alertbridge.wiring import all_members
 
 log = logging.getLogger(__name__)
 
@@ -100,8 +100,9 @@ def check_config(config: Path | None) -> None:
     settings = read_settings(config)
     Teller(settings)
     Database(settings.storage).close()
+    members = all_members(settings)
     for name, receiver in sorted(settings.receivers.items()):
-        robots = ", ".join(member.robot.name for member in members_of(settings, name).values())
+        robots = ", ".join(member.robot.name for member in members[name].values())
         fallback = f", fallback {receiver.fallback}" if receiver.fallback else ""
         click.echo(f"receiver {name}: {robots}; template {receiver.template}{fallback}")
     click.echo("the configuration is good")

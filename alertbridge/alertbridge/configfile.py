@@ -136,16 +136,21 @@ class _Document:
     problems: list[tuple[int, str]] = field(default_factory=list)
 
     def read(self, text: str) -> Any:
-        loader = yaml.SafeLoader(text)
         try:
+            loader = yaml.SafeLoader(text)
             node = loader.get_single_node()
             if node is None:
                 raise ConfigError(f"{self.path}: the file is empty; it needs at least receivers:")
             values = self._value(loader, node, (), ())
+        except yaml.reader.ReaderError as error:
+            line = text.count("\n", 0, error.position) + 1
+            raise ConfigError(
+                f"{self.path}:{line}: not YAML: it has the character #x{error.character:04x}"
+            ) from None
         except yaml.YAMLError as error:
             raise ConfigError(f"{self.path}{_yaml_place(error)}") from None
-        finally:
-            loader.dispose()
+        except RecursionError:
+            raise ConfigError(f"{self.path}: not YAML: nested too deeply") from None
         if not isinstance(values, dict):
             raise ConfigError(f"{self.path}:1: must be a mapping of keys such as receivers:")
         if "targets" in values:
@@ -177,7 +182,13 @@ class _Document:
             return [
                 self._value(loader, item, (*place, index), above) for index, item in enumerate(node.value)
             ]
-        value = loader.construct_object(node)
+        if node.tag == "tag:yaml.org,2002:timestamp":
+            return self._filled_in(node.value, place)  # no setting is a date; a keyword may look like one
+        try:
+            value = loader.construct_object(node)
+        except ValueError as error:
+            self.refuse(place, f"cannot be read as what its tag says ({error})")
+            return None
         return self._filled_in(value, place) if isinstance(value, str) else value
 
     def _mapping(
@@ -238,6 +249,31 @@ class _Document:
         return _VARIABLE.sub(variable, text)
 
 
+_MAPPING = "must be a mapping of keys, as in dingtalk: {webhook: ...}"
+_LIST = "must be a list, as in [a, b]"
+_NUMBER = "must be a number"
+_WHOLE = "must be a whole number"
+_TRUTH = "must be true or false"
+# By pydantic's names of what can be wrong (https://docs.pydantic.dev/latest/errors/validation_errors/).
+_IN_WORDS = {
+    "missing": "is missing",
+    "model_type": _MAPPING,
+    "model_attributes_type": _MAPPING,
+    "dict_type": _MAPPING,
+    "tuple_type": _LIST,
+    "list_type": _LIST,
+    "too_short": "needs at least one",
+    "string_type": "must be a text; write it in quotes",
+    "int_type": _WHOLE,
+    "int_parsing": _WHOLE,
+    "int_from_float": _WHOLE,
+    "float_type": _NUMBER,
+    "float_parsing": _NUMBER,
+    "bool_type": _TRUTH,
+    "bool_parsing": _TRUTH,
+}
+
+
 def _yaml_place(error: yaml.YAMLError) -> str:
     if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
         what = ", ".join(part for part in (error.context, error.problem) if part)
@@ -251,4 +287,4 @@ def _explain(problem: Problem) -> str:
         near = difflib.get_close_matches(str(problem.place[-1]), known, n=1, cutoff=0.5)
         hint = f"did you mean {near[0]!r}?" if near else f"known here: {', '.join(sorted(known))}"
         return f"unknown key; {hint}"
-    return "is missing" if problem.kind == "missing" else problem.message
+    return _IN_WORDS.get(problem.kind) or problem.message.replace("Input should", "must", 1)

@@ -136,13 +136,19 @@ class Renderer:
         return self._fitted(_built_in(style, backlog), telling, style)
 
     def check(self, style: Style, example: Notification, now: datetime) -> None:
-        """Takes a receiver's style and an example, tries its template on it.
+        """Takes a receiver's style and an example of a firing alert, tries its template on it, and on its end.
 
         Raises:
             TemplateError: it cannot be used; says the file, the line and why.
         """
         template = _built_in(style, None) if style.template in BUILT_IN else style.template
         self._fitted(template, Telling(example, now), style)
+        try:
+            self._fitted(template, Telling(_resolved(example, now), now), style)
+        except TemplateError as error:
+            raise TemplateError(
+                f"{error} (a resolved alert's; whoever wants none of these writes send_resolved: false in Alertmanager)"
+            ) from None
 
     def _fitted(self, template: str, telling: Telling, style: Style) -> Message:
         """Gives the message with as many alerts as fit, the first one cut if even that is too large."""
@@ -174,6 +180,9 @@ class Renderer:
 
     def _drafted(self, template: str, telling: Telling, style: Style, view: View, count: int) -> Message:
         text, title = self._templates.render(template, view.shown(count))
+        if not text.strip():
+            # A robot refuses an empty message, and whoever is to be told would hear nothing.
+            raise TemplateError(f"template {template}: makes no text of this message")
         as_card = view.fields["as_card"]
         return Message(
             title=str(clean(title, TITLE_LIMIT)) or view.headline.title,
@@ -193,6 +202,13 @@ def size_bytes(message: Message) -> int:
     buttons = [{"title": button.title, "actionURL": 3 * button.url} for button in message.buttons]
     content = json.dumps([message.title, message.text, buttons, called], ensure_ascii=False)
     return len(content.encode()) + ENVELOPE_BYTES
+
+
+def _resolved(example: Notification, now: datetime) -> Notification:
+    alerts = tuple(
+        alert.model_copy(update={"status": "resolved", "ends_at": now}) for alert in example.alerts
+    )
+    return example.model_copy(update={"status": "resolved", "alerts": alerts})
 
 
 def _built_in(style: Style, backlog: Backlog | None) -> str:

@@ -27,7 +27,7 @@ _OF_DATABASE = re.compile(
 )
 _SCHEME = "[a-z][a-z0-9+.-]*://"
 _OF_WHOLE_ADDRESS = re.compile(rf"(?is)^((?:{_SCHEME}|(?!{_SCHEME}))[^:/@]*):.+@")
-_IN_HEADER = re.compile(r"(?i)\b(bearer|basic)\s+[a-z0-9._~+/=-]{4,}")
+_IN_HEADER = re.compile(r"(?i)\b(bearer|basic)[ \t]+[a-z0-9._~+/=-]{4,}")
 # DingTalk signing secrets: SEC and 64 hexadecimal digits.
 _DINGTALK_SECRET = re.compile(r"\bSEC[0-9a-fA-F]{16,}")
 

@@ -204,7 +204,8 @@ class Settings(_Settings):
     )
     storage: Secret = Field(
         default=Secret("sqlite:///alertbridge.db"),
-        description="The outbox: `sqlite:///FILE` or `postgresql+psycopg://USER:PASSWORD@HOST/DATABASE`.",
+        description="The outbox: `sqlite:///FILE`, relative to where the bridge is started, or "
+        "`postgresql+psycopg://USER:PASSWORD@HOST/DATABASE`.",
     )
     language: Language = Field(default="zh", description="Of the messages: `zh` or `en`.")
     timezone: Timezone = Field(default="Asia/Shanghai", description="Of the times shown in messages.")

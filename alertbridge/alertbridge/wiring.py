@@ -80,7 +80,7 @@ def wire(
     Raises:
         ConfigError: a robot's address or secret cannot be right.
     """
-    members = {name: members_of(settings, name, make_robot) for name in settings.receivers}
+    members = all_members(settings, make_robot)
     workers = {}
     for name, receiver in settings.receivers.items():
         sender = Sender(
@@ -147,4 +147,21 @@ def members_of(settings: Settings, receiver: str, make_robot: MakeRobot = make_r
         budget = Budget(limits.messages, limits.per_seconds, BURSTS.get(client.channel))
         plan = RobotPlan(client.name, budget, limits.monthly)
         members[client.name] = Member(client, plan, limits.lock_seconds, limits.longest_pause_seconds)
+    return members
+
+
+def all_members(settings: Settings, make_robot: MakeRobot = make_robot) -> dict[str, dict[str, Member]]:
+    """Gives each receiver's robots.
+
+    Raises:
+        ConfigError: with a line for each receiver that has one that cannot be right.
+    """
+    members, problems = {}, []
+    for name in settings.receivers:
+        try:
+            members[name] = members_of(settings, name, make_robot)
+        except ConfigError as error:
+            problems.append(str(error))
+    if problems:
+        raise ConfigError("\n".join(problems))
     return members

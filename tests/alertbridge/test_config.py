@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
 from alertbridge.budget import Budget, Window
+from alertbridge.commands import main
 from alertbridge.configdoc import document
 from alertbridge.configfile import environment, load, parse
 from alertbridge.errors import ConfigError
@@ -54,9 +56,14 @@ def test_the_smallest_file_has_defaults() -> None:
         ("- a", "bridge.yml:1: must be a mapping of keys such as receivers:"),
         (
             "receivers: {}",
-            "bridge.yml:1: receivers: Dictionary should have at least 1 item after validation, not 0",
+            "bridge.yml:1: receivers: needs at least one",
         ),
         ("language: zh", "bridge.yml:1: receivers: is missing"),
+        (
+            "timezone: UTC\nlanguage: zh\x07",
+            "bridge.yml:2: not YAML: it has the character #x0007",
+        ),
+        ("a: " + "[" * 3000, "bridge.yml: not YAML: nested too deeply"),
         (
             "a: [1",
             "bridge.yml:1: not YAML: while parsing a flow sequence, expected ',' or ']', but got '<stream end>'",
@@ -77,7 +84,7 @@ def test_the_smallest_file_has_defaults() -> None:
             GOOD + "listen: nowhere",
             "bridge.yml:5: listen: 'nowhere' is no address; write HOST:PORT, for example 127.0.0.1:8060",
         ),
-        (GOOD + "language: de", "bridge.yml:5: language: Input should be 'zh' or 'en'"),
+        (GOOD + "language: de", "bridge.yml:5: language: must be 'zh' or 'en'"),
         (
             GOOD + "timezone: Mars/Base",
             "bridge.yml:5: timezone: 'Mars/Base' is no time zone; write one like Asia/Shanghai or UTC",
@@ -114,7 +121,7 @@ def test_the_smallest_file_has_defaults() -> None:
         ),
         (
             GOOD + "        limits: {messages: 0}",
-            "bridge.yml:5: receivers.ml.robots.0.limits.messages: Input should be greater than or equal to 1",
+            "bridge.yml:5: receivers.ml.robots.0.limits.messages: must be greater than or equal to 1",
         ),
         (
             GOOD + "        limits: {mesages: 5}",
@@ -122,7 +129,7 @@ def test_the_smallest_file_has_defaults() -> None:
         ),
         (
             GOOD + "    mention: {severities: [fatal]}",
-            "bridge.yml:5: receivers.ml.mention.severities.0: Input should be 'critical', 'warning' or 'info'",
+            "bridge.yml:5: receivers.ml.mention.severities.0: must be 'critical', 'warning' or 'info'",
         ),
         ("a: &a [*a]", "bridge.yml:1: a.0: an alias that contains itself"),
     ],
@@ -329,6 +336,51 @@ def test_settings_do_not_show_secrets() -> None:
     shown: Any = repr(parse(GOOD + "auth: {bearer_token: let-me-in}", Path("b.yml"), {}))
     assert "access_token=t" not in shown
     assert "let-me-in" not in shown
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            "receivers: {a: {robots: [{dingtalk: 'https://x'}]}}",
+            "a.robots.0.dingtalk: must be a mapping of keys",
+        ),
+        (
+            f"receivers: {{a: {{robots: {{dingtalk: {{webhook: '{ROBOT}'}}}}}}}}",
+            "a.robots: must be a list, as in [a, b]",
+        ),
+        ("receivers: {a: {robots: []}}", "receivers.a.robots: needs at least one"),
+        ("receivers: {a: }", "receivers.a: must be a mapping of keys"),
+        ("receivers: {a: {robots: 3}}", "receivers.a.robots: must be a list"),
+        (GOOD + "max_body_bytes: much", "max_body_bytes: must be a whole number"),
+        (GOOD + "timezone: 8", "timezone: must be a text; write it in quotes"),
+        (GOOD + "max_body_bytes: !!int abc", "max_body_bytes: cannot be read as what its tag says"),
+    ],
+)
+def test_usual_mistakes_of_form_are_said_in_words(text: str, message: str) -> None:
+    """Nobody has to know how the settings are checked inside."""
+    assert message in refused(text)
+
+
+def test_a_keyword_may_look_like_a_date() -> None:
+    """It is the text that stands there, whether it could be a date or not."""
+    for keyword in ("2026-12-01", "2026-13-45"):
+        text = GOOD.replace("robots:", f"keyword: {keyword}\n    robots:", 1)
+        assert parse(text, Path("b.yml"), {}).receivers["ml"].keyword == keyword
+
+
+def test_all_wrong_addresses_are_said_at_once(tmp_path: Path) -> None:
+    """A line for each receiver."""
+    text = "receivers:\n" + "".join(
+        f"  {name}: {{robots: [{{dingtalk: {{webhook: nonsense}}}}]}}\n" for name in ("a", "b")
+    )
+    (tmp_path / "b.yml").write_text(text)
+    done = CliRunner().invoke(main, ["check-config", "--config", str(tmp_path / "b.yml")])
+    assert done.exit_code == 1
+    said = done.output.splitlines()
+    assert len(said) == 2
+    assert "receivers.a.robots.0: " in said[0]
+    assert "receivers.b.robots.0: " in said[1]
 
 
 @pytest.mark.parametrize(

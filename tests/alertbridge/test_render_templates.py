@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -257,3 +258,44 @@ def test_a_fault_is_logged_if_nobody_else_wants_it(
         "template own.md.j2, line 1: 'nonsense' is undefined; "
         "the message goes out with the built-in template 'generic'"
     ]
+
+
+@pytest.mark.parametrize("text", ["", " \n", "{% for alert in resolved %}{{ alert.subject }}{% endfor %}"])
+def test_a_template_without_a_text_loses_no_message(
+    tmp_path: Path, notification: Notification, text: str
+) -> None:
+    """What makes nothing of a message leaves it to the built-in one, keyword or not."""
+    faults: list[TemplateError] = []
+    style = replace(STYLE, keyword="Training")
+    message = Renderer(write(tmp_path, own=text), on_fault=faults.append).render(notification, style, now=NOW)
+    assert [str(fault) for fault in faults] == ["template own.md.j2: makes no text of this message"]
+    assert "digits-mlp" in message.text
+
+
+@pytest.mark.parametrize(
+    ("text", "refused"),
+    [
+        ("{{ name }}", None),
+        ("", "template own.md.j2: makes no text of this message"),
+        (
+            "{% for alert in firing %}{{ alert.subject }}{% endfor %}",
+            "template own.md.j2: makes no text of this message (a resolved alert's; whoever wants none of these writes "
+            "send_resolved: false in Alertmanager)",
+        ),
+        (
+            "{{ firing[0].subject }}",
+            "template own.md.j2, line 1: list object has no element 0 (a resolved alert's; ",
+        ),
+    ],
+)
+def test_a_template_is_tried_on_an_alert_and_on_its_end(
+    tmp_path: Path, notification: Notification, text: str, refused: str | None
+) -> None:
+    """What would fail at four in the morning is refused when the configuration is read."""
+    renderer = Renderer(write(tmp_path, own=text))
+    if refused is None:
+        renderer.check(STYLE, notification, NOW)
+        return
+    with pytest.raises(TemplateError) as error:
+        renderer.check(STYLE, notification, NOW)
+    assert refused in str(error.value)

@@ -21,6 +21,7 @@ import yaml
 from flask import Flask
 
 from alertbridge.listening import listening, port_of
+from alertbridge.outbox.database import Database
 from alertbridge.sandbox.app import create_app as create_sandbox
 from alertbridge.sandbox.call import Limit, Rules
 from alertbridge.sandbox.serving import SandboxServer
@@ -493,25 +494,32 @@ def test_check_config_says_what_it_makes(bridge: Served) -> None:
     )
     bridge.write("language: xx")
     said = bridge.command("check-config")
-    assert said.startswith("Error: alertbridge.yml:1: language: Input should be 'zh' or 'en'")
+    assert said.startswith("Error: alertbridge.yml:1: language: must be 'zh' or 'en'")
 
 
 def test_outbox_commands_want_numbers_or_all(bridge: Served) -> None:
     """retry and drop do nothing without being told what."""
     bridge.write(bridge.config)
-    for verb in ("retry", "drop"):
+    assert f"there is no outbox at {bridge.directory}/" in bridge.command("outbox", "list")
+    assert not list(bridge.directory.glob("*.db*"))
+    bridge.start()
+    for verb, state in (("retry", "a dead letter"), ("drop", "dead or waiting")):
+        assert f"Error: none of 98, 99 is {state}; " in bridge.command("outbox", verb, "98", "99")
         assert "give the numbers that `alertbridge outbox list` shows, or --all" in bridge.command(
             "outbox", verb
         )
     assert bridge.command("outbox", "list") == "nothing in the outbox is waiting or sending or dead\n"
+    nobodys = bridge.command("outbox", "list", "--receiver", "nobody")
+    assert nobodys == "nothing of receiver 'nobody' in the outbox is waiting or sending or dead\n"
 
 
-@pytest.mark.parametrize("arguments", [["list"], ["retry", "--all"], ["drop", "1"]])
+@pytest.mark.parametrize("arguments", [["list"], ["retry", "--all"], ["drop", "--all"]])
 def test_the_outbox_needs_no_configuration_if_its_storage_is_given(
     tmp_path: Path, arguments: list[str]
 ) -> None:
     """Whoever knows where the store is looks into it without a configuration file or a robot's address."""
     environ = {name: value for name, value in os.environ.items() if not name.startswith("DINGTALK_")}
+    Database(Secret(f"sqlite:///{tmp_path}/outbox.db")).open()
     done = subprocess.run(
         [COMMAND, "outbox", *arguments, "--storage", f"sqlite:///{tmp_path}/outbox.db"],
         cwd=tmp_path,

@@ -229,7 +229,11 @@ def test_a_lost_connection_comes_back(postgresql: Any, webhook_body: Body) -> No
         ("mysql://u:p/w@h/d", "storage 'mysql://u:***@h/d': only sqlite and postgresql are known"),
         (
             "postgresql://u:p@ss@h/d",
-            "storage 'postgresql://u:***@h/d': write %40 for each @ in the password",
+            "storage 'postgresql://u:***@h/d': write %40 for each @ in the password, %2F for each /",
+        ),
+        (
+            "postgresql://u:p@s/w@h:5432/d",
+            "storage 'postgresql://u:***@h:5432/d': write %40 for each @ in the password, %2F for each /",
         ),
         (
             "postgresql://u:p/w@h:port/d",

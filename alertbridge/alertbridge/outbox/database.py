@@ -167,8 +167,11 @@ def _checked(secret: Secret) -> URL:
         ) from None
     if url.get_backend_name() not in ("sqlite", "postgresql"):
         raise ConfigError(f"storage {_shown(url)!r}: only sqlite and postgresql are known")
-    if "@" in (url.host or ""):
-        raise ConfigError(f"storage {mask_url(secret)!r}: write %40 for each @ in the password")
+    # What stands behind the first @ or /, in a password that was not encoded, is taken for host or database.
+    if "@" in (url.host or "") or (url.get_backend_name() == "postgresql" and "@" in (url.database or "")):
+        raise ConfigError(
+            f"storage {mask_url(secret)!r}: write %40 for each @ in the password, %2F for each /"
+        )
     if url.get_backend_name() == "sqlite" and url.database in (None, "", ":memory:"):
         raise ConfigError(f"storage {mask_url(secret)!r} would forget everything at a restart; name a file")
     return url if url.drivername != "postgresql" else url.set(drivername="postgresql+psycopg")
@@ -177,7 +180,8 @@ def _checked(secret: Secret) -> URL:
 def _shown(url: URL) -> str:
     """Gives the address fit to be shown: a password stands before the host or among the options."""
     if url.get_backend_name() == "sqlite":
-        return f"sqlite:///{url.database}"
+        # Whole, because it is looked for where the bridge was started.
+        return f"sqlite:///{Path(url.database or '').absolute()}"
     return url.set(query={}).render_as_string(hide_password=True)
 
 
