@@ -6,6 +6,7 @@ Whatever goes wrong after `start` is counted and logged; nothing of it reaches t
 from __future__ import annotations
 
 import os
+import sys
 import threading
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -67,8 +68,8 @@ def start(
 ) -> Run:
     """Takes the name of a run and what is to be known of it, and gives its handle; /metrics is up on return.
 
-    Started again under the same name, by the same thread, as a notebook's cell is, it replaces the run that was not
-    finished, which ends as interrupted. Runs that go on side by side have names of their own.
+    In a notebook, and wherever else Python is typed, it replaces the run of the same name that was not finished, which
+    ends as interrupted: a cell that is run again keeps its port. Programs may have runs of one name side by side.
 
     Every argument but `registry` may also come as EPOCHWATCH_<NAME>; arguments win.
 
@@ -115,7 +116,8 @@ def start(
     arguments = dict(locals())
     arguments.pop("registry")
     settings = Settings.read(arguments, os.environ)
-    _NEIGHBOURS.make_way(settings.run, read_place(os.environ).rank, threading.get_ident())
+    if hasattr(sys, "ps1"):  # Python, IPython and notebooks set it where somebody types
+        _NEIGHBOURS.make_way(settings.run, read_place(os.environ).rank, threading.get_ident())
     session = Session(settings, os.environ, registry, _NEIGHBOURS.ports())
     session.start()
     _NEIGHBOURS.add(session)

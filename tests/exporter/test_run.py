@@ -9,6 +9,7 @@ import logging
 import math
 import pickle
 import socket
+import sys
 import threading
 import time
 import tracemalloc
@@ -434,8 +435,14 @@ def test_a_dropped_handle_gives_its_port_back(start: Start) -> None:
     run._session.end("finished", hold=False)
 
 
+@pytest.fixture
+def typed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Makes this process one where somebody types, as notebooks are."""
+    monkeypatch.setattr(sys, "ps1", "In : ", raising=False)
+
+
 def test_a_cell_run_again_keeps_its_port(
-    start: Start, free_port: int, caplog: pytest.LogCaptureFixture
+    start: Start, typed: None, free_port: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A run of the same name replaces the one that was not finished: each time on the same port, and it is said."""
     run = start("notebook", port=free_port)
@@ -452,7 +459,13 @@ def test_a_cell_run_again_keeps_its_port(
     assert scrape(run).state() == ["starting"]
 
 
-def test_runs_side_by_side_stay(start: Start) -> None:
+def test_a_program_may_have_two_runs_of_one_name(start: Start) -> None:
+    """Nobody runs a cell again there; both serve, on ports of their own."""
+    runs = [start("digits"), start("digits")]
+    assert [scrape(run).state() for run in runs] == [["starting"]] * 2
+
+
+def test_runs_side_by_side_stay(start: Start, typed: None) -> None:
     """A run of another name, of another thread, or in its `with` block is not replaced."""
     other = start("other")
     with ThreadPoolExecutor(1) as pool:

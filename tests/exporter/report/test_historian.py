@@ -364,8 +364,11 @@ def test_an_end_is_kept_though_the_loop_died_holding_the_ledger(
     assert kept(history)[0].state == "failed"
 
 
-def test_a_run_that_is_replaced_is_kept_as_interrupted(start: Start, tmp_path: Path, undrawn: None) -> None:
-    """Started again under its name before it was finished, it has an end in the history."""
+def test_a_run_that_is_replaced_is_kept_as_interrupted(
+    start: Start, tmp_path: Path, undrawn: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Started again under its name in a notebook, before it was finished, it has an end in the history."""
+    monkeypatch.setattr(sys, "ps1", "In : ", raising=False)
     start("notebook", history=tmp_path / "runs").step(loss=1.0)
     history = History(tmp_path / "runs")
     wait_until(lambda: kept(history))
