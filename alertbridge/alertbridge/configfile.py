@@ -186,8 +186,8 @@ class _Document:
             return self._filled_in(node.value, place)  # no setting is a date; a keyword may look like one
         try:
             value = loader.construct_object(node)
-        except ValueError as error:
-            self.refuse(place, f"cannot be read as what its tag says ({error})")
+        except (ValueError, LookupError):  # whose texts hold the value, which may be a secret
+            self.refuse(place, "cannot be read as what its tag says")
             return None
         return self._filled_in(value, place) if isinstance(value, str) else value
 

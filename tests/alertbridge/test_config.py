@@ -355,6 +355,8 @@ def test_settings_do_not_show_secrets() -> None:
         (GOOD + "max_body_bytes: much", "max_body_bytes: must be a whole number"),
         (GOOD + "timezone: 8", "timezone: must be a text; write it in quotes"),
         (GOOD + "max_body_bytes: !!int abc", "max_body_bytes: cannot be read as what its tag says"),
+        (GOOD + "max_body_bytes: !!int ''", "max_body_bytes: cannot be read as what its tag says"),
+        (GOOD + "language: !!bool zz", "language: cannot be read as what its tag says"),
     ],
 )
 def test_usual_mistakes_of_form_are_said_in_words(text: str, message: str) -> None:

@@ -217,6 +217,12 @@ def test_a_lost_connection_comes_back(postgresql: Any, webhook_body: Body) -> No
     box.close()
 
 
+ENCODE = (
+    "write %40 for each @ but the one before the host, and in the password "
+    "%2F for each /, %3F for each ?, %23 for each #"
+)
+
+
 @pytest.mark.parametrize(
     ("url", "message"),
     [
@@ -229,12 +235,14 @@ def test_a_lost_connection_comes_back(postgresql: Any, webhook_body: Body) -> No
         ("mysql://u:p/w@h/d", "storage 'mysql://u:***@h/d': only sqlite and postgresql are known"),
         (
             "postgresql://u:p@ss@h/d",
-            "storage 'postgresql://u:***@h/d': write %40 for each @ in the password, %2F for each /",
+            "storage 'postgresql://u:***@h/d': " + ENCODE,
         ),
         (
             "postgresql://u:p@s/w@h:5432/d",
-            "storage 'postgresql://u:***@h:5432/d': write %40 for each @ in the password, %2F for each /",
+            "storage 'postgresql://u:***@h:5432/d': " + ENCODE,
         ),
+        ("postgresql://u:p@s?w@h/d", "storage 'postgresql://u:***@h/d': " + ENCODE),
+        ("postgresql://u:p@s/w?x@h/d", "storage 'postgresql://u:***@h/d': " + ENCODE),
         (
             "postgresql://u:p/w@h:port/d",
             "storage 'postgresql://u:***@h:port/d' is no address; write sqlite:///FILE or "

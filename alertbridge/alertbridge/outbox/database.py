@@ -167,10 +167,11 @@ def _checked(secret: Secret) -> URL:
         ) from None
     if url.get_backend_name() not in ("sqlite", "postgresql"):
         raise ConfigError(f"storage {_shown(url)!r}: only sqlite and postgresql are known")
-    # What stands behind the first @ or /, in a password that was not encoded, is taken for host or database.
-    if "@" in (url.host or "") or (url.get_backend_name() == "postgresql" and "@" in (url.database or "")):
+    # Behind the first @, / or ?, a password that was not encoded is taken for host, database or options.
+    if url.get_backend_name() == "postgresql" and secret.reveal().count("@") > 1:
         raise ConfigError(
-            f"storage {mask_url(secret)!r}: write %40 for each @ in the password, %2F for each /"
+            f"storage {mask_url(secret)!r}: write %40 for each @ but the one before the host, and in the password "
+            "%2F for each /, %3F for each ?, %23 for each #"
         )
     if url.get_backend_name() == "sqlite" and url.database in (None, "", ":memory:"):
         raise ConfigError(f"storage {mask_url(secret)!r} would forget everything at a restart; name a file")
